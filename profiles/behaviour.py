@@ -1,0 +1,132 @@
+"""How fast a model answers and how much it thinks: the file form of the laws in ``profiles.latency``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from profiles.base import Grade, Observation, Provenance, Strict, Text
+from profiles.errors import InputError, nearest
+from profiles.latency import LatencyLaw, Noise, ThinkingLaw
+
+Param = Literal[
+    "base_s",
+    "per_uncached_token_s",
+    "per_cached_token_s",
+    "decode_s_per_token",
+    "ttft_sigma",
+    "ttft_tail_weight",
+    "ttft_tail_factor",
+    "pace_sigma",
+    "correlation",
+]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Latency(Provenance):
+    """Parameters of the latency law: seconds, seconds a token, and the noise around them.
+
+    ``grade`` is that of the parameters which ``grades`` does not name. Wherever anything is assumed, the
+    ``reasoning`` says why these numbers.
+    """
+
+    base_s: NonNegative
+    per_uncached_token_s: NonNegative
+    per_cached_token_s: NonNegative
+    decode_s_per_token: Positive
+    ttft_sigma: NonNegative
+    ttft_tail_weight: Share
+    ttft_tail_factor: Annotated[float, Field(ge=1)]
+    pace_sigma: NonNegative
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+    grades: dict[Param, Grade] = Field(default={})
+    reasoning: Text | None = None
+    intervals: dict[Param, tuple[float, float]] | None = None
+    n: int | None = Field(default=None, ge=1)
+    observations: tuple[Observation, ...] = ()
+
+    @model_validator(mode="after")
+    def _explained(self) -> Self:
+        if "assumed" in {self.grade, *self.grades.values()} and self.reasoning is None:
+            raise ValueError("an assumed latency needs its reasoning")
+        if bad := [name for name, (low, high) in (self.intervals or {}).items() if low > high]:
+            raise ValueError(f"the interval of {bad[0]} has its ends the wrong way round")
+        return self
+
+    def grade_of(self, param: Param) -> Grade:
+        """The grade of one parameter."""
+        return self.grades.get(param, self.grade)
+
+    @property
+    def grade_label(self) -> str:
+        """The grade in one word: the block's own, or ``mixed`` when parameters differ."""
+        return "mixed" if set(self.grades.values()) - {self.grade} else self.grade
+
+    @property
+    def law(self) -> LatencyLaw:
+        """The law these parameters stand for."""
+        return LatencyLaw(
+            base_s=self.base_s,
+            per_uncached_token_s=self.per_uncached_token_s,
+            per_cached_token_s=self.per_cached_token_s,
+            decode_s_per_token=self.decode_s_per_token,
+            ttft_noise=Noise(self.ttft_sigma, self.ttft_tail_weight, self.ttft_tail_factor),
+            pace_noise=Noise(self.pace_sigma),
+            correlation=self.correlation,
+        )
+
+
+class ThinkingLevel(Strict):
+    """Hidden thinking tokens of a call at one level: none with ``p_none``, else lognormal."""
+
+    median_tokens: Positive
+    sigma: NonNegative
+    p_none: Share
+    grade: Grade
+    reasoning: Text | None = None
+    intervals: dict[Literal["median_tokens", "sigma", "p_none"], tuple[float, float]] | None = None
+    n: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _explained(self) -> Self:
+        if self.grade == "assumed" and self.reasoning is None:
+            raise ValueError("an assumed thinking law needs its reasoning")
+        return self
+
+
+class Thinking(Provenance):
+    """Whether and how much a model thinks. Thinking tokens are billed as output."""
+
+    supported: bool
+    can_be_off: bool
+    default_level: str | None = None
+    control: str | None = None
+    max_tokens: int = Field(default=65_536, gt=0)
+    levels: dict[str, ThinkingLevel] = Field(default={})
+    observations: tuple[Observation, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.supported and (self.levels or not self.can_be_off):
+            raise ValueError("a model that does not think has no levels and is always off")
+        if self.supported and self.default_level not in self._names:
+            raise ValueError(f"default_level must be one of {', '.join(self._names)}")
+        return self
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self.levels, *(["off"] if self.can_be_off else [])]
+
+    def law(self, level: str | None = None) -> ThinkingLaw | None:
+        """The law at a level (None: the default); None where the model then does not think at all."""
+        name = level or self.default_level or "off"
+        if name == "off" and self.can_be_off:
+            return None
+        if name not in self.levels:
+            hint = nearest(name, self._names) or f"; levels: {', '.join(self._names)}"
+            raise InputError(f"no thinking level '{name}'{hint}.")
+        found = self.levels[name]
+        return ThinkingLaw(found.median_tokens, found.sigma, found.p_none, self.max_tokens)

@@ -1,0 +1,75 @@
+"""How long a call to a model takes: prefill, hidden thinking, decode.
+
+The law is the one the public recordings of Gemini replies support (a fixed part plus time
+proportional to tokens, times skewed noise)::
+
+    prefill = (base + uncached * per_uncached + cached * per_cached) * noise_ttft
+    pace    = decode_s_per_token * noise_pace              # one draw a call, not one a token
+    first   = prefill + thinking * pace                    # thoughts are hidden: the user waits for them
+    end     = first + max(output - 1, 0) * pace
+
+Noise has median 1, so the parameters are medians. It is lognormal with a slow tail: with
+probability ``tail_weight`` a call takes ``tail_factor`` times as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64] | NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Multiplicative noise of median 1 (about): lognormal body, slow tail."""
+
+    sigma: float = 0.0
+    tail_weight: float = 0.0
+    tail_factor: float = 1.0
+
+    def factor(self, z: Floats, u: Floats) -> Floats:
+        """Factors, one a call, from standard normals ``z`` and uniforms ``u`` of the same shape."""
+        return np.exp(self.sigma * z) * np.where(u < self.tail_weight, self.tail_factor, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyLaw:
+    """Prefill and decode times of one model in one place; seconds and seconds per token."""
+
+    base_s: float
+    per_uncached_token_s: float
+    per_cached_token_s: float
+    decode_s_per_token: float
+    ttft_noise: Noise = Noise()
+    pace_noise: Noise = Noise()
+    correlation: float = 0.0  # of the two normals: slow calls tend to be slow throughout
+
+    def prefill_s(self, uncached: Ints, cached: Ints, z: Floats, u: Floats) -> Floats:
+        """Seconds from send to the first chunk, thinking left out."""
+        median = self.base_s + uncached * self.per_uncached_token_s + cached * self.per_cached_token_s
+        return np.asarray(median * self.ttft_noise.factor(z, u))
+
+    def pace_s(self, z_ttft: Floats, z_own: Floats, u: Floats) -> Floats:
+        """Seconds per decoded token, one value a call; ``z_ttft`` are the normals of the prefill."""
+        rho = self.correlation
+        z = rho * z_ttft + np.sqrt(1.0 - rho * rho) * z_own
+        return np.asarray(self.decode_s_per_token * self.pace_noise.factor(z, u))
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingLaw:
+    """Hidden thinking tokens of a call: none with probability ``p_none``, else lognormal."""
+
+    median_tokens: float
+    sigma: float
+    p_none: float = 0.0
+    max_tokens: int = 65_536
+
+    def tokens(self, z: Floats, u: Floats) -> NDArray[np.int64]:
+        """Whole thinking tokens from standard normals ``z`` and uniforms ``u`` of the same shape."""
+        drawn = np.minimum(np.rint(self.median_tokens * np.exp(self.sigma * z)), self.max_tokens)
+        return np.where(u < self.p_none, 0, drawn).astype(np.int64)

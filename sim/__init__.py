@@ -1,0 +1,1 @@
+"""What would happen: scenario, workload, engine, stations, records, metrics, costs."""

@@ -1,0 +1,293 @@
+"""The audit of every run: what must hold on any sample path, re-checked from the rows.
+
+Nothing here calls the engine. Each check recounts from `Records` by other means than those that wrote
+them, so a slip in either shows as a difference. A failed audit is a failed run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from sim.bill import Bill
+from sim.records import Attempts, Outcome, Records
+from sim.scenario import Scenario
+
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+Floats = NDArray[np.float64]
+
+RELATIVE = 1e-9  # two float sums of the same terms, in different order
+
+
+class AuditError(RuntimeError):
+    """A run contradicts itself: its figures must not be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked, and what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """All checks of one run."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def require(self) -> Self:
+        """The audit itself, or AuditError naming the failed checks."""
+        if self.passed:
+            return self
+        found = "; ".join(f"{check.name}: {check.detail}" for check in self.failures)
+        raise AuditError(f"the run failed its audit and its figures must not be used: {found}")
+
+
+def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) -> Audit:
+    """Check one run. Never raises for what it finds; `Audit.require` does."""
+    from sim.audit_limits import limit_checks
+    from sim.audit_money import money_checks
+
+    checks = [
+        *request_checks(records, scenario),
+        *token_checks(records, scenario, catalog),
+        *time_checks(records, scenario),
+        *station_checks(records),
+        *limit_checks(records, scenario, catalog),
+        *money_checks(records, scenario, catalog, bill),
+    ]
+    return Audit(tuple(checks))
+
+
+def check_rows(name: str, wrong: Mask, what: str) -> Check:
+    """A check of every row at once; the detail counts the wrong ones and names the first."""
+    n = int(np.count_nonzero(wrong))
+    if not n:
+        return Check(name, True, f"{len(wrong)} rows")
+    return Check(name, False, f"{n} of {len(wrong)} rows, first row {int(np.argmax(wrong))}: {what}")
+
+
+# --- requests and attempts --------------------------------------------------------------------
+
+
+def in_order(attempts: Attempts) -> Rows:
+    """Rows by request, then stage, then number."""
+    return np.lexsort((attempts.number, attempts.stage, attempts.request))
+
+
+def request_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
+    """Every request has one outcome, and its attempts lead to it."""
+    requests, attempts, n = records.requests, records.attempts, len(records.workload)
+    known = np.isin(requests.outcome, [outcome.value for outcome in Outcome])
+    tally = sum(int(np.count_nonzero(requests.outcome == outcome)) for outcome in Outcome)
+    same = len(requests.outcome) == n == tally and bool(known.all())
+    yield Check("requests conserved", same, f"{n} arrived, {tally} have an outcome")
+    made = np.bincount(attempts.request, minlength=n)
+    total = f"{len(attempts)} attempts made, {int(requests.attempts.sum())} counted"
+    yield Check("attempts conserved", bool(np.array_equal(made, requests.attempts)), total)
+    order = in_order(attempts)
+    yield check_rows("attempts numbered", _misnumbered(attempts, order), "not 1, 2, … within its stage")
+    yield check_rows("outcomes", _contradicted(records, scenario, order), "its last attempt says otherwise")
+
+
+def _misnumbered(attempts: Attempts, order: Rows) -> Mask:
+    request, stage = attempts.request[order], attempts.stage[order].astype(int)
+    number, outcome = attempts.number[order], attempts.outcome[order]
+    same_request = np.diff(request, prepend=-1) == 0
+    same_stage = same_request & (np.diff(stage, prepend=-1) == 0)
+    step = np.diff(number, prepend=0)
+    before_served = np.roll(outcome, 1) == Outcome.SERVED
+    next_stage = same_request & ~same_stage & (np.diff(stage, prepend=-1) == 1)
+    fine = np.where(same_stage, (step == 1) & ~before_served, number == 1)
+    fine &= same_stage | np.where(same_request, next_stage & before_served, stage == 0)
+    return np.asarray(~fine)
+
+
+def _last_rows(records: Records, order: Rows) -> Rows:
+    """Row of each request's last attempt, -1 where it made none."""
+    last = np.full(len(records.workload), -1)
+    request = records.attempts.request[order]
+    ends = np.append(request[1:] != request[:-1], True) if len(request) else np.empty(0, dtype=bool)
+    last[request[ends]] = order[ends]
+    return last
+
+
+def _contradicted(records: Records, scenario: Scenario, order: Rows) -> Mask:
+    requests, attempts = records.requests, records.attempts
+    last = _last_rows(records, order)
+    made, row = last >= 0, np.maximum(last, 0)
+    outcome = requests.outcome
+    if not len(attempts):
+        return np.asarray(outcome != Outcome.REJECTED)
+    final = np.array([scenario.endpoints[name].then is None for name in records.endpoint_names])
+    done = made & (attempts.outcome[row] == Outcome.SERVED) & final[attempts.endpoint[row]]
+    allowed = np.where(made, outcome == attempts.outcome[row], outcome == Outcome.REJECTED)
+    allowed |= (outcome == Outcome.UNFINISHED) & (not scenario.study.drain)
+    allowed |= made & (outcome == Outcome.REJECTED)  # the policy refused to try again
+    served = outcome == Outcome.SERVED
+    place = np.where(made, attempts.endpoint[row], -1)
+    times = np.where(served, (requests.end_s == attempts.end_s[row]), True)
+    times &= np.where(served, (requests.first_s == attempts.first_s[row]), True)
+    return np.asarray((served != done) | ~allowed | (place != requests.endpoint) | ~times)
+
+
+# --- tokens -----------------------------------------------------------------------------------
+
+
+def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Check]:
+    """Tokens of the attempts are the workload's, cut only by a cap or a cancel."""
+    attempts, load = records.attempts, records.workload
+    begun, who = ~np.isnan(attempts.begin_s), attempts.request
+    wrong = attempts.input_tokens != np.where(begun, load.input_tokens[who], 0)
+    wrong |= attempts.cached_tokens != np.where(begun, load.cached_tokens[who], 0)
+    yield check_rows("input tokens", wrong, "prompt differs from the workload's")
+    yield check_rows("output tokens", _wrong_output(records, scenario, catalog), "not min(answer, cap)")
+    yield _sums(records)
+
+
+def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mask:
+    attempts, load = records.attempts, records.workload
+    asked = load.output_tokens[attempts.request]
+    output, thinking = attempts.output_tokens, attempts.thinking_tokens
+    used = output.astype(np.int64) + thinking
+    cap = _caps(records, scenario, catalog)
+    begun = ~np.isnan(attempts.begin_s)
+    cut_short = (attempts.outcome == Outcome.TIMED_OUT) & scenario.client.cancel_on_timeout
+    whole = (output == asked) | ((used == cap) & (output < asked) & (output >= 1))
+    fine = (output >= 0) & (thinking >= 0) & (output <= asked) & (used <= cap) & (whole | cut_short)
+    return np.asarray(np.where(begun, ~fine, used != 0))
+
+
+def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.int64]:
+    """Most tokens each attempt may produce: what the caller asked for, and the model's own limit."""
+    most = np.iinfo(np.int64).max
+    own = []
+    for name in records.endpoint_names:
+        model = scenario.endpoints[name].model
+        limit = None if model is None else catalog.model(model, scenario.prices_on).limits
+        own.append(most if limit is None else limit.max_output_tokens.value or most)
+    asked = records.workload.max_output_tokens[records.attempts.request].astype(np.int64)
+    by_model = np.array(own, dtype=np.int64)[records.attempts.endpoint]
+    return np.minimum(np.where(asked > 0, asked, most), by_model)
+
+
+def _sums(records: Records) -> Check:
+    """Totals by class, by endpoint and by hand; begun attempts against the workload."""
+    attempts, load = records.attempts, records.workload
+    found, same = [], True
+    for name in ("input_tokens", "cached_tokens", "thinking_tokens", "output_tokens"):
+        column = getattr(attempts, name)
+        total = int(column.sum(dtype=np.int64))
+        by_class = np.bincount(load.class_id[attempts.request], weights=column)
+        by_endpoint = np.bincount(attempts.endpoint, weights=column)
+        same &= total == int(by_class.sum()) == int(by_endpoint.sum())
+        found.append(f"{name.removesuffix('_tokens')} {total}")
+    services = np.bincount(attempts.request[~np.isnan(attempts.begin_s)], minlength=len(load))
+    same &= int(services @ load.input_tokens.astype(np.int64)) == int(
+        attempts.input_tokens.sum(dtype=np.int64)
+    )
+    return Check("tokens conserved", same, ", ".join(found))
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def time_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
+    """Nothing ends before it begins, and nothing that happened lacks a time."""
+    yield check_rows("attempt times", _wrong_times(records, scenario), "out of order or missing")
+    yield check_rows("request times", _wrong_request_times(records), "out of order or missing")
+    yield check_rows("retries follow", _early_retries(records), "sent before its predecessor ended")
+
+
+def _wrong_times(records: Records, scenario: Scenario) -> Mask:
+    a = records.attempts
+    begun, served = ~np.isnan(a.begin_s), a.outcome == Outcome.SERVED
+    timed_out, unfinished = a.outcome == Outcome.TIMED_OUT, a.outcome == Outcome.UNFINISHED
+    fine = np.isfinite(a.send_s) & np.isfinite(a.end_s) & (a.send_s >= 0) & (a.send_s <= a.end_s)
+    fine &= begun == np.isfinite(a.free_s)
+    fine &= ~begun | ((a.begin_s >= a.send_s) & (a.free_s >= a.begin_s))
+    has_first = np.isfinite(a.first_s)
+    fine &= ~has_first | ((a.first_s >= a.begin_s) & (a.first_s <= a.free_s))
+    fine &= ~served | (begun & has_first & (a.end_s == a.free_s))
+    fine &= begun <= (served | timed_out | unfinished | (a.outcome == Outcome.FAILED))
+    fine &= ~(timed_out & begun) | (a.free_s >= a.end_s)
+    fine &= np.diff(a.end_s, prepend=0.0) >= 0  # rows are in the order in which the calls ended
+    if scenario.client.timeout_s is not None:
+        fine &= a.end_s <= a.send_s + scenario.client.timeout_s
+    return np.asarray(~fine)
+
+
+def _wrong_request_times(records: Records) -> Mask:
+    r, arrival = records.requests, records.workload.arrival_s
+    served = r.outcome == Outcome.SERVED
+    fine = np.isfinite(arrival) & (np.diff(arrival, prepend=0.0) >= 0)
+    fine &= np.isfinite(r.end_s) & (r.end_s >= arrival)
+    fine &= np.where(served, (r.first_s >= arrival) & (r.first_s <= r.end_s), np.isnan(r.first_s))
+    return np.asarray(~fine)
+
+
+def _early_retries(records: Records) -> Mask:
+    a = records.attempts
+    order = in_order(a)
+    request, send, end = a.request[order], a.send_s[order], a.end_s[order]
+    first = np.diff(request, prepend=-1) != 0
+    earliest = np.where(first, records.workload.arrival_s[request], np.roll(end, 1))
+    return np.asarray((send < earliest) | (first & (send != earliest)))
+
+
+# --- stations ---------------------------------------------------------------------------------
+
+
+def station_checks(records: Records) -> Iterator[Check]:
+    """Little's law and the busy time of each station against its rows; never more busy than servers."""
+    attempts, cut = records.attempts, records.ended_s
+    left = np.where(np.isnan(attempts.free_s), attempts.end_s, attempts.free_s)
+    for index, station in enumerate(records.stations):
+        own = attempts.endpoint == index
+        present = _time_inside(attempts.send_s[own], left[own], cut)
+        yield _close(f"Little's law, {station.endpoint}", station.in_system_integral, present)
+        begun = own & ~np.isnan(attempts.begin_s)
+        begin, free = attempts.begin_s[begun], attempts.free_s[begun]
+        yield _close(f"busy time, {station.endpoint}", station.busy_integral, _time_inside(begin, free, cut))
+        most = peak(begin, free)
+        detail = f"at most {most} busy of {station.servers:g}"
+        yield Check(f"servers, {station.endpoint}", most <= station.servers, detail)
+        inside = peak(attempts.send_s[own], left[own])
+        detail = f"{inside} in the rows, {station.peak_in_system} in the log"
+        yield Check(f"peak, {station.endpoint}", inside <= station.peak_in_system, detail)
+
+
+def _time_inside(begin: Floats, end: Floats, cut: float) -> float:
+    return float(np.sum(np.minimum(end, cut) - np.minimum(begin, cut)))
+
+
+def _close(name: str, logged: float, recounted: float) -> Check:
+    near = abs(logged - recounted) <= RELATIVE * max(1.0, abs(recounted))
+    return Check(name, near, f"{logged:.6f} s logged, {recounted:.6f} s in the rows")
+
+
+def peak(begin: Floats, end: Floats) -> int:
+    """Most intervals open at once; one that ends when another begins is over by then."""
+    times = np.concatenate([begin, end])
+    steps = np.repeat([1, -1], [len(begin), len(end)])
+    running = np.cumsum(steps[np.lexsort((steps, times))])
+    return int(running.max(initial=0))

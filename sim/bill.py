@@ -1,0 +1,176 @@
+"""A bill as values: lines of quantity, unit price and amount, and the tree they add up to.
+
+Every amount is a whole number of picodollars, so sums are exact. An amount that is not known is None,
+and so is every sum it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.money import exact_sum
+
+Level = Literal["total", "channel", "model", "class", "unit"]
+FIXED = "fixed costs"  # stands where a class would; a class name holds no space
+NO_MODEL = "no model"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One quantity at one price; ``amount_pusd`` is None where the price is unknown, ``note`` says why."""
+
+    channel: str
+    model: str
+    class_name: str
+    unit: str  # input, cached_input, thinking, output (tokens); gsu_hour, gsu_credit, instance_hour
+    endpoint: str
+    service: str
+    quantity: int | float
+    unit_price_pusd: int | None
+    amount_pusd: int | None
+    source: str = ""
+    as_of: str = ""
+    grade: str = ""
+    note: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two lines must share to be one: all but quantity and amount."""
+        return (
+            self.channel,
+            self.model,
+            self.class_name,
+            self.unit,
+            self.endpoint,
+            self.service,
+            self.unit_price_pusd,
+            self.source,
+            self.note,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A branch of the bill and what it adds up to; ``known_pusd`` leaves unknown amounts out."""
+
+    level: Level
+    name: str
+    amount_pusd: int | None
+    known_pusd: int
+    children: tuple[Node, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one run costs.
+
+    ``attempt_pusd`` has one int64 a row of `Attempts` (0 where nothing is billed by the token), and
+    ``unpriced`` marks rows whose price is unknown. ``waste_pusd`` is the part of the amount spent on
+    attempts whose answer nobody used; it is in the total, not beside it.
+    """
+
+    lines: tuple[Line, ...]
+    waste_pusd: int
+    waste_tokens: int
+    notes: tuple[str, ...]
+    attempt_pusd: NDArray[np.int64]
+    unpriced: NDArray[np.bool_]
+
+    @property
+    def known_pusd(self) -> int:
+        """Sum of the lines whose price is known."""
+        return sum(line.amount_pusd or 0 for line in self.lines)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every price is known."""
+        return all(line.amount_pusd is not None for line in self.lines)
+
+    @property
+    def total_pusd(self) -> int | None:
+        """All lines; None while a price is unknown."""
+        return self.known_pusd if self.complete else None
+
+    @property
+    def fixed_pusd(self) -> int | None:
+        """Reservations and instances over the run; None while a price is unknown."""
+        return _total(line.amount_pusd for line in self.lines if line.class_name == FIXED)
+
+    @property
+    def tokens_pusd(self) -> int:
+        """What is billed by the token, exactly; unpriced rows left out."""
+        return exact_sum(self.attempt_pusd)
+
+    def tree(self) -> Node:
+        """Total, channel, model, class, unit."""
+        return tree(self.lines)
+
+    def without_columns(self) -> Bill:
+        """The bill without its per-attempt columns, for keeping."""
+        return replace(self, attempt_pusd=np.empty(0, dtype=np.int64), unpriced=np.empty(0, dtype=bool))
+
+
+def _total(amounts: Iterable[int | None]) -> int | None:
+    found = list(amounts)
+    return None if None in found else sum(amount or 0 for amount in found)
+
+
+# --- the tree ---------------------------------------------------------------------------------
+
+_LEVELS: tuple[tuple[Level, Callable[[Line], str]], ...] = (
+    ("channel", lambda line: line.channel),
+    ("model", lambda line: line.model),
+    ("class", lambda line: line.class_name),
+    ("unit", lambda line: line.unit),
+)
+
+
+def tree(lines: Iterable[Line]) -> Node:
+    """Lines as a tree; children in the order in which their first line comes."""
+    return _branch("total", "total", tuple(lines), 0)
+
+
+def _branch(level: Level, name: str, lines: tuple[Line, ...], depth: int) -> Node:
+    amount = _total(line.amount_pusd for line in lines)
+    known = sum(line.amount_pusd or 0 for line in lines)
+    if depth == len(_LEVELS):
+        return Node(level, name, amount, known, lines=lines)
+    below, key = _LEVELS[depth]
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(key(line), []).append(line)
+    children = tuple(_branch(below, label, tuple(group), depth + 1) for label, group in groups.items())
+    return Node(level, name, amount, known, children)
+
+
+def merged(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """Lines of equal key added up, in order of first appearance."""
+    by_key: dict[tuple[object, ...], Line] = {}
+    for line in lines:
+        old = by_key.get(line.key)
+        by_key[line.key] = line if old is None else _plus(old, line)
+    return tuple(by_key.values())
+
+
+def _plus(a: Line, b: Line) -> Line:
+    return replace(a, quantity=a.quantity + b.quantity, amount_pusd=_total((a.amount_pusd, b.amount_pusd)))
+
+
+def mean_bill(bills: list[tuple[Line, ...]]) -> tuple[Line, ...]:
+    """Line by line, the mean over replications; amounts rounded to whole picodollars."""
+    n = len(bills)
+    return tuple(
+        replace(
+            line,
+            quantity=line.quantity / n,
+            amount_pusd=None if line.amount_pusd is None else round(Fraction(line.amount_pusd, n)),
+        )
+        for line in merged(line for lines in bills for line in lines)
+    )

@@ -1,0 +1,1 @@
+"""The SimPy clock, the client and the run."""

@@ -1,0 +1,112 @@
+"""From a scenario and its load to stations, a client and a clock, ready to run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from profiles.schema import Throughput
+from sim.engine.client import Client
+from sim.engine.clock import Clock
+from sim.policies import build_policy
+from sim.policies.view import EndpointView, Requests, System
+from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
+from sim.stations.base import Services, Station
+from sim.stations.burndown import BurnRates
+from sim.stations.instances import InstanceStation
+from sim.stations.limiters import Limiters
+from sim.stations.payg import PaygStation
+from sim.stations.provisioned import Burn, ProvisionedStation, Reservation
+from sim.stations.service import draw_service
+from sim.workload.columns import Workload
+from sim.world import UNLIMITED, Place, World, facts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Everything that moves while the clock runs."""
+
+    clock: Clock
+    client: Client
+    stations: tuple[Station, ...]
+
+
+def build_floor(world: World, load: Workload) -> Floor:
+    """Stations for every endpoint of the world, and the client that calls them."""
+    scenario = world.scenario
+    clock = Clock()
+    policy = build_policy(scenario.routing, scenario.endpoints)
+    requests = Requests(load, scenario.classes)
+    give_up_s = (load.arrival_s + load.deadline_s).tolist()
+    client = Client(scenario.client, clock, policy, requests, load.luck.key("jitter"), give_up_s)
+    stations = {
+        place.name: _station(place, index, clock, client, load, scenario)
+        for index, place in enumerate(world.places)
+    }
+    for name, station in stations.items():
+        following = scenario.endpoints[name].then
+        station.then = stations[following] if following else None
+    views = {p.name: EndpointView(stations[p.name], facts_of(p, scenario)) for p in world.places}
+    client.meet(stations, System(views))
+    return Floor(clock, client, tuple(stations.values()))
+
+
+def _station(
+    place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario
+) -> Station:
+    levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
+    services = Services(partial(_draw, place, load, levels))
+    station = _of_kind(place, index, clock, client, services, load, scenario)
+    station.too_long = _too_long(place, load)
+    return station
+
+
+def _draw(place: Place, load: Workload, levels: tuple[str | None, ...], k: int):  # type: ignore[no-untyped-def]
+    return draw_service(place.name, place.spec, place.model, load, k, levels)
+
+
+def _too_long(place: Place, load: Workload) -> frozenset[int]:
+    window = None if place.model is None else place.model.limits.context_tokens.value
+    if window is None:
+        return frozenset()
+    return frozenset(np.flatnonzero(load.input_tokens >= window).tolist())
+
+
+def _of_kind(
+    place: Place,
+    index: int,
+    clock: Clock,
+    client: Client,
+    services: Services,
+    load: Workload,
+    scenario: Scenario,
+) -> Station:
+    spec = place.spec
+    common = (place.name, index, clock, client, services)
+    if isinstance(spec, Instances):
+        return InstanceStation(*common, spec)
+    limiters = Limiters(place.limits, scenario.start_utc, scenario.duration_s)
+    if isinstance(spec, PayAsYouGo):
+        if place.limits == UNLIMITED:
+            return Station(*common)
+        return PaygStation(*common, limiters, load.input_tokens.tolist())
+    assert place.model is not None  # a reservation names its model
+    throughput = place.model.require_throughput()
+    burn = Burn(BurnRates(throughput), load, services)
+    reservation = reservation_of(spec, throughput, scenario)
+    return ProvisionedStation(*common, reservation, limiters, load.input_tokens.tolist(), burn)
+
+
+def reservation_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Reservation:
+    """What an order of ``spec.gsus`` enforces; the audit uses it too."""
+    window_s = spec.window_s or throughput.window(spec.gsus).window_s
+    return Reservation(
+        budget=spec.gsus * throughput.tokens_per_s_per_gsu * window_s,
+        window_s=window_s,
+        offset_s=math.fmod(scenario.start_utc.timestamp(), window_s),
+        first_estimate=spec.first_estimate_tokens * throughput.rate("output"),
+        spills=spec.on_excess == "spill",
+    )

@@ -1,0 +1,188 @@
+"""The caller's side: where a request is sent, how long it waits, when it tries again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.clock import Clock, Timer
+from sim.luck import counted_uniform
+from sim.policies.base import RoutingPolicy
+from sim.policies.view import Request, Requests, System
+from sim.records import Outcome, Reason
+from sim.scenario import Backoff
+from sim.scenario import Client as ClientSpec
+from sim.stations.base import Call, Station
+
+_FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
+
+LOG_FIELDS = (
+    "request",
+    "number",
+    "stage",
+    "endpoint",
+    "lane",
+    "outcome",
+    "reason",
+    "send_s",
+    "begin_s",
+    "first_s",
+    "end_s",
+    "free_s",
+    "service",
+    "reserved_tokens",
+)
+
+
+class Log:
+    """One flat list, a row of `LOG_FIELDS` a finished attempt: the cheapest thing to append to."""
+
+    __slots__ = ("_values", "extend")
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+        self.extend = self._values.extend
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The rows, by field."""
+        values = np.fromiter(self._values, dtype=np.float64, count=len(self._values))
+        rows = values.reshape(-1, len(LOG_FIELDS))
+        return {name: rows[:, k] for k, name in enumerate(LOG_FIELDS)}
+
+
+class Client:
+    """Sends requests, waits, retries. It tosses no coin: jitter is a function of request and attempt."""
+
+    def __init__(
+        self,
+        spec: ClientSpec,
+        clock: Clock,
+        policy: RoutingPolicy,
+        requests: Requests,
+        jitter_key: int,
+        give_up_s: list[float],
+    ) -> None:
+        self.timeout_s = math.inf if spec.timeout_s is None else spec.timeout_s
+        self.cancels = spec.cancel_on_timeout
+        self.log = Log()
+        self._extend_log = self.log.extend
+        self.turned_away: list[int] = []  # requests the policy itself refused
+        self._clock, self._requests = clock, requests
+        self._choose: Callable[..., str | None] = policy.choose
+        self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
+        self._jitter_key, self._give_up_s = jitter_key, give_up_s
+        self._stations: dict[str, Station] = {}
+        self._system: System
+
+    def meet(self, stations: dict[str, Station], system: System) -> None:
+        """Learn the stations, which themselves know the client."""
+        self._stations, self._system = stations, system
+
+    def arrive(self, request: int, now: float, number: int = 1) -> None:
+        """Route a request, on its arrival or when it is tried again."""
+        name = self._choose(Request(self._requests, request, number), self._system)
+        if name is None:
+            self.turned_away.append(request)
+        else:
+            self._send(self._stations[name], request, number, 0, now)
+
+    def _send(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
+        call = Call(station, request, number, stage, now)
+        if request in station.too_long:
+            self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
+        else:
+            station.submit(call, now)
+
+    def _log(self, call: Call, now: float, outcome: int, reason: int) -> None:
+        """Note how a call ended for the client; the order is that of `LOG_FIELDS`."""
+        self._extend_log(
+            (
+                call.request,
+                call.number,
+                call.stage,
+                call.station.index,
+                call.lane,
+                outcome,
+                reason,
+                call.send_s,
+                call.begin_s,
+                call.first_s,
+                now,
+                call.free_s,
+                call.service,
+                call.reserved,
+            )
+        )
+
+    def served(self, call: Call, now: float) -> None:
+        """The last token has come; a chained endpoint takes the request on."""
+        call.done = True
+        self._log(call, now, 0, 0)
+        following = call.station.then
+        if following is not None:
+            self._send(following, call.request, 1, call.stage + 1, now)
+
+    def unfinished(self, call: Call, now: float) -> None:
+        """The run is cut while the call is under way."""
+        call.done = True
+        self._log(call, now, Outcome.UNFINISHED, Reason.NONE)
+
+    def refused(self, call: Call, now: float, outcome: Outcome, reason: Reason, wait_s: float) -> None:
+        """An error came back at once: try again after the delay, if there is one."""
+        call.done = True
+        self._log(call, now, outcome, reason)
+        if reason not in _FINAL:
+            self._retry(call, now, wait_s)
+
+    def expire_at(self, time_s: float, call: Call) -> None:
+        """Give up on ``call`` at ``time_s`` unless it is done by then."""
+        if time_s < math.inf:
+            self._clock.at(time_s, Timer(self._expire, call))
+
+    def _expire(self, timer: Timer) -> None:
+        call: Call = timer.value  # type: ignore[assignment]
+        if call.done:
+            return
+        now = call.send_s + self.timeout_s
+        call.done = True
+        if call.begin_s != call.begin_s:  # NaN: still waiting for a slot
+            call.station.give_up(call, now)
+        self._log(call, now, Outcome.TIMED_OUT, Reason.NONE)
+        self._retry(call, now, 0.0)
+
+    def _retry(self, call: Call, now: float, wait_s: float) -> None:
+        if call.number >= self._max_attempts:
+            return
+        delay_s = self.backoff_s(call.request, call.number)
+        if self._backoff.honour_retry_delay:
+            delay_s += wait_s
+        if now + delay_s < self._give_up_s[call.request]:
+            self._clock.at(now + delay_s, Timer(self._again, call))
+
+    def backoff_s(self, request: int, number: int) -> float:
+        """Seconds to wait after attempt ``number`` of ``request`` failed."""
+        spec = self._backoff
+        ceiling = min(spec.cap_s, spec.base_s * spec.multiplier ** min(number - 1, 64))
+        if spec.jitter == "none":
+            return ceiling
+        u = counted_uniform(self._jitter_key, request, number)
+        if spec.jitter == "exponential":
+            return -ceiling * math.log1p(-u)
+        return ceiling * u if spec.jitter == "full" else ceiling * (0.5 + 0.5 * u)
+
+    def retrying(self, pending: list[Any]) -> list[int]:
+        """Requests whose next attempt is among the ``pending`` events."""
+        timers = [event for event in pending if isinstance(event, Timer)]
+        return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
+
+    def _again(self, timer: Timer) -> None:
+        call: Call = timer.value  # type: ignore[assignment]
+        now = self._clock.now
+        if call.stage == 0:
+            self.arrive(call.request, now, call.number + 1)
+        else:
+            self._send(call.station, call.request, call.number + 1, call.stage, now)

@@ -1,0 +1,71 @@
+"""SimPy's environment, with arrivals merged from a column and events at absolute times.
+
+This is the one file that touches SimPy's heap. A process per request costs about 20 microseconds;
+an event object of our own, pushed at an absolute time, costs under one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heappush
+from typing import Any
+
+import simpy
+from simpy.core import EmptySchedule
+from simpy.events import NORMAL
+
+
+class Timer:
+    """The least an event must be for `simpy.Environment.step`: callbacks, and that it went well."""
+
+    __slots__ = ("_ok", "callbacks", "value")
+
+    def __init__(self, callback: Callable[[Any], None], value: object) -> None:
+        self._ok = True
+        self.callbacks: Any = (callback,)
+        self.value = value
+
+
+class Clock(simpy.Environment):
+    """Simulated seconds since the start of the study.
+
+    ``heap`` and ``next_id`` are for stations, which push events of known, checked times themselves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heap = self._queue
+        self.next_id = self._eid.__next__
+
+    def at(self, time_s: float, event: Any) -> None:
+        """Fire ``event`` (a `Timer` or the like) at ``time_s``; equal times fire in the order they were set.
+
+        Raises ValueError for a time that is past or not a number: SimPy would take a NaN in silence.
+        """
+        if not time_s >= self._now:
+            raise ValueError(f"an event at {time_s} s, but the clock reads {self._now} s")
+        heappush(self._queue, (time_s, NORMAL, next(self._eid), event))
+
+    def feed(self, times_s: Sequence[float], arrive: Callable[[int, float], None]) -> None:
+        """Call ``arrive(i, time)`` at each of the sorted ``times_s``, and every event due before it.
+
+        Events at the very time of an arrival fire first: a slot freed then is free for the arrival.
+        """
+        queue, step = self._queue, self.step
+        for i, time_s in enumerate(times_s):
+            while queue and queue[0][0] <= time_s:
+                step()
+            self._now = time_s
+            arrive(i, time_s)
+
+    def drain(self, until_s: float) -> None:
+        """Fire what is left up to ``until_s``, which may be infinite."""
+        while self._queue and self._queue[0][0] <= until_s:
+            try:
+                self.step()
+            except EmptySchedule:  # pragma: no cover - the loop's condition holds it off
+                return
+
+    def pending(self) -> list[Any]:
+        """Events not yet fired, soonest first."""
+        return [entry[3] for entry in sorted(self._queue, key=lambda entry: entry[:3])]

@@ -1,0 +1,43 @@
+"""One replication: draw the load, run the clock, collect the rows."""
+
+from __future__ import annotations
+
+import math
+
+from profiles.catalog import Catalog
+from sim.engine.build import Floor, build_floor
+from sim.engine.collect import collect
+from sim.luck import Luck
+from sim.records import Records
+from sim.scenario import Scenario
+from sim.workload.columns import Workload
+from sim.workload.sample import sample
+from sim.world import World, resolve
+
+
+def simulate(scenario: Scenario, replication: int = 0, catalog: Catalog | None = None) -> Records:
+    """One sample path of ``scenario``: same seed and replication number, same bytes.
+
+    Raises InputError where the scenario asks for a model, limit or policy that does not exist.
+    """
+    return simulate_world(resolve(scenario, catalog), replication)
+
+
+def simulate_world(world: World, replication: int = 0) -> Records:
+    """As `simulate`, with the models already looked up."""
+    scenario = world.scenario
+    load = sample(scenario, Luck(scenario.seed, replication))
+    return run_load(world, load)
+
+
+def run_load(world: World, load: Workload) -> Records:
+    """Run a load that is already drawn."""
+    scenario = world.scenario
+    floor = build_floor(world, load)
+    floor.clock.feed(load.arrival_s.tolist(), floor.client.arrive)
+    floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s)
+    return collect(load, floor, _ended_s(floor, scenario))
+
+
+def _ended_s(floor: Floor, scenario: Scenario) -> float:
+    return max(floor.clock.now, scenario.duration_s)

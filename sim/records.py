@@ -1,0 +1,116 @@
+"""What happened: one row a request, one a call made for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.workload.columns import Workload
+
+Floats = NDArray[np.float64]
+
+
+class Outcome(IntEnum):
+    """How an attempt, and in the end its request, came out."""
+
+    SERVED = 0
+    THROTTLED = 1  # 429: a limit, or a reservation that does not spill
+    TIMED_OUT = 2  # the client stopped waiting
+    REJECTED = 3  # a full queue, or the policy's own refusal
+    FAILED = 4  # an error of the server
+    UNFINISHED = 5  # still under way when the run was cut
+
+
+class Reason(IntEnum):
+    """Which limit an attempt met; NONE for the rest."""
+
+    NONE = 0
+    RPM = 1
+    INPUT_TPM = 2
+    RPD = 3
+    RESERVATION = 4
+    QUEUE_FULL = 5
+    POLICY = 6
+    CONTEXT = 7  # the prompt does not fit the model's window
+
+
+class Lane(IntEnum):
+    """Which purchase paid for an attempt."""
+
+    OWN = 0  # the endpoint's own way of buying
+    SPILL = 1  # a reservation's overflow, billed as pay-as-you-go
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """One row a request, in the workload's order. Times are seconds; NaN where it never came to that."""
+
+    outcome: NDArray[np.int8]
+    attempts: NDArray[np.int32]
+    endpoint: NDArray[np.int16]  # of the last attempt; -1 if none was made
+    first_s: Floats  # first answer token at the client
+    end_s: Floats  # last token, or the moment the request was given up
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """One row a call, in the order the calls ended. Token columns hold what the service worked off."""
+
+    request: NDArray[np.int32]
+    number: NDArray[np.int32]  # 1 for the first try of a stage
+    stage: NDArray[np.int8]  # place in a chain of endpoints, 0 first
+    endpoint: NDArray[np.int16]
+    lane: NDArray[np.int8]
+    outcome: NDArray[np.int8]  # as the client saw it
+    reason: NDArray[np.int8]
+    send_s: Floats
+    begin_s: Floats  # service began; NaN if never
+    first_s: Floats  # the service's first answer token
+    end_s: Floats  # the client heard the outcome
+    free_s: Floats  # the service stopped working on it (later than end_s after an uncancelled timeout)
+    input_tokens: NDArray[np.int32]
+    cached_tokens: NDArray[np.int32]
+    thinking_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+    reserved_tokens: Floats  # what a reservation set aside at admission, in its own units; else 0
+
+    def __len__(self) -> int:
+        return len(self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class StationLog:
+    """One station's own accumulators, kept while the clock ran; the audit sets them against the rows."""
+
+    endpoint: str
+    servers: float  # concurrent slots; infinite where nothing queues
+    in_system_integral: float  # integral of the number in system over time
+    busy_integral: float  # integral of the number in service over time
+    peak_in_system: int
+    peak_queue: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All of one replication: the load, what became of it, and the stations' own accounts."""
+
+    workload: Workload
+    requests: Requests
+    attempts: Attempts
+    stations: tuple[StationLog, ...]
+    ended_s: float  # when the clock stopped
+
+    @property
+    def endpoint_names(self) -> tuple[str, ...]:
+        """Names the ``endpoint`` columns index."""
+        return tuple(station.endpoint for station in self.stations)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all columns."""
+        tables = (self.requests, self.attempts)
+        own = sum(getattr(t, name).nbytes for t in tables for name in t.__dataclass_fields__)
+        return own + self.workload.nbytes

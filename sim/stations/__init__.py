@@ -1,0 +1,1 @@
+"""What serves a request: pay-as-you-go, provisioned throughput, instances."""

@@ -1,0 +1,190 @@
+"""What all stations share: calls, the accounts the audit checks, and how a service begins and ends.
+
+This is the innermost loop of a run, so it is written for speed where that costs no clarity: attributes
+instead of calls, and a running integral only where a level changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heappush
+from typing import Any, Protocol
+
+import numpy as np
+from simpy.events import NORMAL
+
+from sim.engine.clock import Clock
+from sim.records import Outcome, Reason, StationLog
+from sim.stations.service import Service
+
+NAN = math.nan
+
+
+class Call:
+    """One attempt under way. It is its own event: the clock fires it when its service ends."""
+
+    __slots__ = (
+        "_ok",
+        "begin_s",
+        "callbacks",
+        "done",
+        "first_s",
+        "free_s",
+        "lane",
+        "number",
+        "request",
+        "reserved",
+        "send_s",
+        "service",
+        "stage",
+        "station",
+    )
+
+    def __init__(self, station: Station, request: int, number: int, stage: int, send_s: float) -> None:
+        self.station = station
+        self.request = request
+        self.number = number
+        self.stage = stage
+        self.send_s = send_s
+        self.begin_s = self.first_s = self.free_s = NAN
+        self.service = self.lane = 0
+        self.reserved = 0.0  # weighted tokens a reservation set aside
+        self.done = False  # the client has heard an outcome
+        self._ok = True
+        self.callbacks: Any = None
+
+
+class Caller(Protocol):
+    """The client side of a station."""
+
+    timeout_s: float
+    cancels: bool
+
+    def served(self, call: Call, now: float) -> None:
+        """Hear that the last token has come."""
+
+    def refused(self, call: Call, now: float, outcome: Outcome, reason: Reason, wait_s: float) -> None:
+        """Hear an error at once; ``wait_s`` is the server's retry delay."""
+
+    def expire_at(self, time_s: float, call: Call) -> None:
+        """Arrange to give up on ``call`` at ``time_s`` unless it is done by then."""
+
+
+class Services:
+    """The service columns of one endpoint, drawn when first needed; times also as plain lists."""
+
+    def __init__(self, draw: Callable[[int], Service]) -> None:
+        self._draw = draw
+        self.columns: list[Service] = []
+        self.first_s: list[list[float]] = []
+        self.total_s: list[list[float]] = []
+
+    def need(self, k: int) -> None:
+        """Make sure the k-th service of every request is drawn.
+
+        Raises ValueError for a law that yields a negative or unbounded time: the clock must not see it.
+        """
+        while k >= len(self.columns):
+            column = self._draw(len(self.columns))
+            if not (np.isfinite(column.total_s).all() and (column.first_s >= 0).all()):
+                raise ValueError("a latency law must yield finite times, none below zero")
+            self.columns.append(column)
+            self.first_s.append(column.first_s.tolist())
+            self.total_s.append(column.total_s.tolist())
+
+
+class Station:
+    """An endpoint while it runs; this base serves every call at once."""
+
+    servers = math.inf
+
+    def __init__(self, name: str, index: int, clock: Clock, client: Caller, services: Services) -> None:
+        self.name, self.index, self.client, self.services = name, index, client, services
+        self.then: Station | None = None
+        self.too_long: frozenset[int] = frozenset()  # requests whose prompt exceeds the model's window
+        self.busy = self.waiting_calls = 0
+        self._peak_busy = self._peak_queue = self._peak_system = 0
+        self._busy_integral = self._busy_since_s = 0.0
+        self._queue_integral = self._queue_since_s = 0.0
+        self._timeout_s, self._cancels = client.timeout_s, client.cancels
+        self._services_begun: dict[int, int] = {}  # only of requests that were served before
+        self._heap, self._next_id = clock.heap, clock.next_id
+        self._on_free = (self._free,)
+        services.need(0)
+        self._first_s, self._total_s = services.first_s[0], services.total_s[0]
+
+    @property
+    def queue_length(self) -> int:
+        """Calls waiting for a slot."""
+        return self.waiting_calls
+
+    @property
+    def in_system(self) -> int:
+        """Calls waiting or in service."""
+        return self.busy + self.waiting_calls
+
+    def submit(self, call: Call, now: float) -> None:
+        """Take a call from the client."""
+        self._begin(call, now)
+
+    def log(self, now: float) -> StationLog:
+        """The accounts up to ``now``, for the audit."""
+        busy = self._busy_integral + self.busy * (now - self._busy_since_s)
+        queue = self._queue_integral + self.waiting_calls * (now - self._queue_since_s)
+        return StationLog(self.name, self.servers, busy + queue, busy, self._peak_system, self._peak_queue)
+
+    def _begin(self, call: Call, now: float) -> None:
+        """Start service on one more server."""
+        busy = self.busy
+        self._busy_integral += busy * (now - self._busy_since_s)
+        self._busy_since_s = now
+        self.busy = busy = busy + 1
+        if busy > self._peak_system:
+            self._peak_system = busy
+        self._serve(call, now)
+
+    def _serve(self, call: Call, now: float) -> None:
+        """Start service on a server that is counted busy. All later times are known from here on."""
+        request = call.request
+        if self._services_begun and request in self._services_begun:
+            first_s, total_s = self._serve_again(call)
+        else:
+            first_s, total_s = self._first_s[request], self._total_s[request]
+        call.begin_s = now
+        call.first_s = now + first_s
+        free_s = now + total_s
+        if free_s > call.send_s + self._timeout_s:
+            free_s = self._cut_short(call, free_s)
+        call.free_s = free_s
+        call.callbacks = self._on_free
+        heappush(self._heap, (free_s, NORMAL, self._next_id(), call))
+
+    def _serve_again(self, call: Call) -> tuple[float, float]:
+        k = call.service = self._services_begun[call.request]
+        self.services.need(k)
+        return self.services.first_s[k][call.request], self.services.total_s[k][call.request]
+
+    def _cut_short(self, call: Call, free_s: float) -> float:
+        """The client will not wait that long: when the service then really stops."""
+        expiry_s = call.send_s + self._timeout_s
+        self.client.expire_at(expiry_s, call)
+        self._services_begun[call.request] = call.service + 1
+        return expiry_s if self._cancels else free_s
+
+    def _free(self, call: Call) -> None:
+        """A service ended."""
+        now = call.free_s
+        busy = self.busy
+        self._busy_integral += busy * (now - self._busy_since_s)
+        self._busy_since_s = now
+        self.busy = busy - 1
+        if not call.done:
+            self.client.served(call, now)
+
+    def waiting(self) -> list[Call]:
+        """Calls that have not begun."""
+        return []
+
+    def give_up(self, call: Call, now: float) -> None:
+        """Hear that the client stopped waiting for a call that has not begun."""

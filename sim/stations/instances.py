@@ -1,0 +1,70 @@
+"""Own instances: a fixed number of slots and one first-come queue with a bound."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from sim.engine.clock import Clock
+from sim.records import Outcome, Reason
+from sim.scenario import Instances
+from sim.stations.base import Call, Caller, Services, Station
+
+
+class InstanceStation(Station):
+    """``count * slots`` servers. A call that finds them busy waits; one that finds the queue full fails."""
+
+    def __init__(
+        self, name: str, index: int, clock: Clock, client: Caller, services: Services, spec: Instances
+    ) -> None:
+        super().__init__(name, index, clock, client, services)
+        self.servers = self._slots = spec.count * spec.slots
+        self._bound = math.inf if spec.queue_limit is None else spec.queue_limit
+        self._queue: deque[Call] = deque()
+
+    def submit(self, call: Call, now: float) -> None:
+        """Serve, queue or refuse."""
+        if self.busy < self._slots:
+            self._begin(call, now)
+        elif self.waiting_calls < self._bound:
+            self._wait(call, now)
+        else:
+            self.client.refused(call, now, Outcome.REJECTED, Reason.QUEUE_FULL, 0.0)
+
+    def _wait(self, call: Call, now: float) -> None:
+        self._change_queue(1, now)
+        self._queue.append(call)
+        if self.waiting_calls > self._peak_queue:
+            self._peak_queue = self.waiting_calls
+            self._peak_system = max(self._peak_system, self._slots + self._peak_queue)
+        if self._timeout_s < math.inf:
+            self.client.expire_at(call.send_s + self._timeout_s, call)
+
+    def _change_queue(self, by: int, now: float) -> None:
+        waiting = self.waiting_calls
+        self._queue_integral += waiting * (now - self._queue_since_s)
+        self._queue_since_s = now
+        self.waiting_calls = waiting + by
+
+    def _free(self, call: Call) -> None:
+        """A slot is free: hand it to the head of the queue, or let it idle."""
+        if not self.waiting_calls:
+            super()._free(call)
+            return
+        now = call.free_s
+        self._change_queue(-1, now)
+        queue = self._queue
+        head = queue.popleft()
+        while head.done:  # the client gave up on it
+            head = queue.popleft()
+        self._serve(head, now)
+        if not call.done:
+            self.client.served(call, now)
+
+    def give_up(self, call: Call, now: float) -> None:
+        """Leave the queue; the entry itself is dropped when it comes to the head."""
+        self._change_queue(-1, now)
+
+    def waiting(self) -> list[Call]:
+        """The queue, head first."""
+        return [call for call in self._queue if not call.done]

@@ -1,0 +1,121 @@
+"""Provisioned throughput: a budget of weighted tokens per enforcement window.
+
+The rule, which the audit re-plays from the log:
+
+1. Windows are aligned to the platform's clock; each starts with the whole budget, nothing carries over.
+2. A call is admitted if what the window has used plus the call's estimate fits the budget. The estimate
+   is the known input, weighted, plus the running mean of settled outputs.
+3. When the answer ends, the difference to what it really burnt is charged to (or returned to) the
+   window in which it ends; a window is never returned more than it has used.
+4. A call that does not fit spills whole to pay-as-you-go, or is refused until the next window. Never queued.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sim.engine.clock import Clock
+from sim.records import Lane, Outcome, Reason
+from sim.stations.base import Call, Caller, Services, Station
+from sim.stations.burndown import BurnRates
+from sim.stations.limiters import Limiters, up_to_ms
+from sim.workload.columns import Workload
+
+_MEMORY = 0.02  # weight of the newest settled answer in the running mean (assumed: Google names no method)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What was bought, in the units it is enforced in."""
+
+    budget: float  # weighted tokens a window
+    window_s: float
+    offset_s: float  # the platform's clock modulo the window, at time 0
+    first_estimate: float  # weighted output tokens
+    spills: bool
+
+
+class Burn:
+    """What each request burns, weighted by the model's burndown rates; columns as lists, made when needed."""
+
+    def __init__(self, rates: BurnRates, load: Workload, services: Services) -> None:
+        self._rates, self._load, self._services = rates, load, services
+        self._inputs = rates.input(load.input_tokens, load.cached_tokens).tolist()
+        self._outputs: list[list[float]] = []
+
+    def input(self, request: int) -> float:
+        """Weighted prompt of a request."""
+        return float(self._inputs[request])
+
+    def output(self, request: int, service: int) -> float:
+        """Weighted thoughts and answer of the given service of a request."""
+        while service >= len(self._outputs):
+            column = self._services.columns[len(self._outputs)]
+            prompts = self._load.input_tokens
+            self._outputs.append(output_burn(self._rates, prompts, column.thinking, column.output).tolist()
+            )
+        return self._outputs[service][request]
+
+
+class ProvisionedStation(Station):
+    """Admits by estimate, settles by fact, spills whole."""
+
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        clock: Clock,
+        client: Caller,
+        services: Services,
+        reservation: Reservation,
+        spill: Limiters,
+        input_tokens: list[int],
+        burn: Burn,
+    ) -> None:
+        super().__init__(name, index, clock, client, services)
+        self._reservation, self._spill, self._input_tokens = reservation, spill, input_tokens
+        self._burn = burn
+        self._estimate = reservation.first_estimate
+        self._index, self._used = -1.0, 0.0
+
+    def submit(self, call: Call, now: float) -> None:
+        """Admit to the reservation, spill, or refuse."""
+        self._roll(now)
+        cost = self._burn.input(call.request) + self._estimate
+        if self._used + cost <= self._reservation.budget:
+            self._used += cost
+            call.reserved = cost
+            self._begin(call, now)
+        elif self._reservation.spills:
+            self._spill_over(call, now)
+        else:
+            wait_s = math.inf if cost > self._reservation.budget else self._to_next_window_s(now)
+            self.client.refused(call, now, Outcome.THROTTLED, Reason.RESERVATION, wait_s)
+
+    def _spill_over(self, call: Call, now: float) -> None:
+        call.lane = Lane.SPILL.value
+        wait_s, reason = self._spill.admit(now, self._input_tokens[call.request])
+        if wait_s:
+            self.client.refused(call, now, Outcome.THROTTLED, reason, wait_s)
+        else:
+            self._begin(call, now)
+
+    def _roll(self, now: float) -> None:
+        index = (now + self._reservation.offset_s) // self._reservation.window_s
+        if index != self._index:
+            self._index, self._used = index, 0.0
+
+    def _to_next_window_s(self, now: float) -> float:
+        window_s, offset_s = self._reservation.window_s, self._reservation.offset_s
+        return up_to_ms((self._index + 1) * window_s - offset_s - now)
+
+    def _free(self, call: Call) -> None:
+        now = call.free_s
+        output = self._burn.output(call.request, call.service)
+        self._estimate += _MEMORY * (output - self._estimate)
+        if call.lane == Lane.OWN:
+            self._roll(now)
+            burnt = self._burn.input(call.request) + output
+            self._used = max(0.0, self._used + burnt - call.reserved)
+        super()._free(call)

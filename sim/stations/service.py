@@ -1,0 +1,85 @@
+"""How long each request would be served at an endpoint, and what it would consume: drawn as columns.
+
+Column k holds the k-th service of each request: nearly always the first; another only where the
+client gave up on one and tried again, which meets fresh luck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.schema import ModelProfile
+from sim.scenario import Endpoint
+from sim.workload.columns import Workload
+
+Floats = NDArray[np.float64]
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Columns of one service of every request at one endpoint; seconds from begin, and tokens."""
+
+    first_s: Floats  # to the first answer token
+    total_s: Floats  # to the last
+    thinking: Tokens
+    output: Tokens
+
+
+def draw_service(
+    name: str, endpoint: Endpoint, model: ModelProfile | None, load: Workload, k: int, levels: tuple[str | None, ...]
+) -> Service:
+    """The k-th service of every request of ``load`` at the endpoint called ``name``.
+
+    ``levels`` holds the thinking level of each class (None: the model's own).
+    """
+    thinking = _thinking(name, endpoint, model, load, k, levels)
+    cap = _output_cap(model, load)
+    thinking = np.minimum(thinking, cap - 1)  # the cap covers thoughts and answer together
+    output = np.minimum(load.output_tokens, cap - thinking)
+    if endpoint.latency is not None:
+        total = endpoint.latency.draw(load.luck.rng(f"latency/{name}", k), len(load))
+        return Service(total, total, thinking, output)
+    assert model is not None  # the scenario refuses an endpoint with neither
+    return _by_law(name, model, load, k, thinking, output)
+
+
+def _by_law(
+    name: str, model: ModelProfile, load: Workload, k: int, thinking: Tokens, output: Tokens
+) -> Service:
+    law, luck, n = model.latency.law, load.luck, len(load)
+    z = luck.normals(f"ttft/{name}", n, k)
+    uncached = load.input_tokens - load.cached_tokens
+    prefill_s = law.prefill_s(uncached, load.cached_tokens, z, luck.uniforms(f"ttft-tail/{name}", n, k))
+    own = luck.normals(f"pace/{name}", n, k)
+    pace_s = law.pace_s(z, own, luck.uniforms(f"pace-tail/{name}", n, k))
+    first_s = prefill_s + thinking * pace_s
+    return Service(first_s, first_s + (output - 1) * pace_s, thinking, output)
+
+
+def _output_cap(model: ModelProfile | None, load: Workload) -> Tokens:
+    asked = load.max_output_tokens.astype(np.int64)
+    own = np.iinfo(np.int32).max if model is None else model.limits.max_output_tokens.value
+    if own is None:
+        return np.where(asked > 0, asked, np.iinfo(np.int32).max)
+    return np.where(asked > 0, np.minimum(asked, own), own)
+
+
+def _thinking(
+    name: str, endpoint: Endpoint, model: ModelProfile | None, load: Workload, k: int, levels: tuple[str | None, ...]
+) -> Tokens:
+    recorded = load.thinking_tokens.astype(np.int64)
+    if model is None or not model.thinking.supported:
+        return np.maximum(recorded, 0)
+    z = load.luck.normals(f"thinking/{name}", len(load), k)
+    u = load.luck.uniforms(f"thinking-none/{name}", len(load), k)
+    drawn = np.zeros(len(load), dtype=np.int64)
+    for class_id, level in enumerate(levels):
+        law = model.thinking.law(endpoint.thinking_level or level)
+        if law is not None:
+            mine = load.class_id == class_id
+            drawn[mine] = law.tokens(z[mine], u[mine])
+    return np.where(recorded >= 0, recorded, drawn)

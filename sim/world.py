@@ -1,0 +1,111 @@
+"""The endpoints of a scenario with their models looked up: names, dates and facts resolved once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiles.catalog import Catalog, load_catalog
+from profiles.errors import InputError
+from profiles.schema import ModelProfile
+from sim.policies.view import EndpointFacts
+from sim.scenario import Endpoint, Limits, PayAsYouGo, Provisioned, Scenario
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An endpoint with its model (None where the scenario states an explicit latency law instead)."""
+
+    name: str
+    spec: Endpoint
+    model: ModelProfile | None
+    limits: Limits  # what pay-as-you-go calls must pass; for a reservation, its overflow
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A scenario resolved against a catalogue."""
+
+    scenario: Scenario
+    catalog: Catalog
+    places: tuple[Place, ...]
+
+    def place(self, name: str) -> Place:
+        """The endpoint called ``name``."""
+        return next(place for place in self.places if place.name == name)
+
+    @property
+    def models(self) -> Mapping[str, ModelProfile | None]:
+        """Models by endpoint."""
+        return {place.name: place.model for place in self.places}
+
+
+def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
+    """Look up every model and limit.
+
+    Raises InputError for a model that is unknown, retired on ``prices_on`` (unless the study is
+    historical), not sold on the channel, or whose published limits are unknown.
+    """
+    if catalog is None:
+        catalog = load_catalog(*(Path(path) for path in scenario.profiles))
+    places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
+    return World(scenario, catalog, places)
+
+
+def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> Place:
+    model = None
+    if spec.model is not None:
+        model = catalog.model(spec.model, scenario.prices_on)
+        _check_sold(scenario, name, spec, model)
+    return Place(name, spec, model, _limits(scenario, name, spec, model))
+
+
+def _check_sold(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:
+    where = f"endpoints.{name}.model: {model.name}"
+    if spec.channel not in model.ids:
+        raise InputError(f"{where} is not sold on {spec.channel}; it is on {', '.join(model.ids)}")
+    if scenario.historical or model.available(scenario.prices_on, spec.channel):
+        return
+    end = model.ends_on(spec.channel)
+    if end is not None and end <= scenario.prices_on:
+        successor = model.lifecycle.successor or "none named"
+        raise InputError(
+            f"{where} ended on {end} on {spec.channel} (successor: {successor}); name another model, "
+            "an earlier prices_on, or set historical: true to study the past"
+        )
+    raise InputError(f"{where} was released on {model.released}, after prices_on {scenario.prices_on}")
+
+
+def _limits(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile | None) -> Limits:
+    if isinstance(spec, Provisioned):
+        return spec.spill_limits or UNLIMITED
+    if not isinstance(spec, PayAsYouGo):
+        return UNLIMITED
+    if spec.tier is None:
+        return spec.limits or UNLIMITED
+    if model is None:
+        raise InputError(f"endpoints.{name}.tier: limits of a tier are a model's; name a model or state limits")
+    row = model.quota(spec.channel, spec.tier, scenario.prices_on)  # type: ignore[arg-type]
+    return Limits(rpm=row.limit("rpm"), input_tpm=row.limit("input_tpm"), rpd=row.limit("rpd"))
+
+
+def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
+    """What a router may know of an endpoint before it calls."""
+    model = place.model
+    if model is None:
+        everything = frozenset(("text", "image", "video", "audio", "pdf"))
+        return EndpointFacts(place.name, place.spec.channel, None, None, None, everything, True, True, None)
+    return EndpointFacts(
+        name=place.name,
+        channel=place.spec.channel,
+        family=model.family,
+        context_tokens=model.limits.context_tokens.value,
+        max_output_tokens=model.limits.max_output_tokens.value,
+        modalities=frozenset(model.limits.input_modalities),
+        generally_available=model.status_on(scenario.prices_on) == "ga",
+        has_sla=model.lifecycle.sla_percent.value is not None,
+        ability=model.quality.ability.value,
+    )
