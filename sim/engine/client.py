@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sim.engine.clock import Clock, Timer
+from sim.engine.log import Log
 from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
@@ -19,40 +17,6 @@ from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
 
 _FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
-
-LOG_FIELDS = (
-    "request",
-    "number",
-    "stage",
-    "endpoint",
-    "lane",
-    "outcome",
-    "reason",
-    "send_s",
-    "begin_s",
-    "first_s",
-    "end_s",
-    "free_s",
-    "service",
-    "reserved_tokens",
-)
-
-
-class Log:
-    """One flat list, a row of `LOG_FIELDS` a finished attempt: the cheapest thing to append to."""
-
-    __slots__ = ("_values", "extend")
-
-    def __init__(self) -> None:
-        self._values: list[float] = []
-        self.extend = self._values.extend
-
-    def columns(self) -> dict[str, NDArray[np.float64]]:
-        """The rows, by field."""
-        values = np.fromiter(self._values, dtype=np.float64, count=len(self._values))
-        rows = values.reshape(-1, len(LOG_FIELDS))
-        return {name: rows[:, k] for k, name in enumerate(LOG_FIELDS)}
-
 
 class Client:
     """Sends requests, waits, retries. It tosses no coin: jitter is a function of request and attempt."""
@@ -69,9 +33,10 @@ class Client:
         self.timeout_s = math.inf if spec.timeout_s is None else spec.timeout_s
         self.cancels = spec.cancel_on_timeout
         self.log = Log()
-        self._extend_log = self.log.extend
+        self._extend_log = self.log.plain.extend
         self.turned_away: list[int] = []  # requests the policy itself refused
-        self._clock, self._requests = clock, requests
+        self._clock = clock
+        self._view = Request(requests)
         self._choose: Callable[..., str | None] = policy.choose
         self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
         self._jitter_key, self._give_up_s = jitter_key, give_up_s
@@ -82,59 +47,65 @@ class Client:
         """Learn the stations, which themselves know the client."""
         self._stations, self._system = stations, system
 
-    def arrive(self, request: int, now: float, number: int = 1) -> None:
-        """Route a request, on its arrival or when it is tried again."""
-        name = self._choose(Request(self._requests, request, number), self._system)
+    def arrive(self, request: int, now: float) -> None:
+        """Route a request when it comes in."""
+        view = self._view
+        view.index, view.attempt = request, 1
+        name = self._choose(view, self._system)
         if name is None:
             self.turned_away.append(request)
-        else:
-            self._send(self._stations[name], request, number, 0, now)
-
-    def _send(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
-        call = Call(station, request, number, stage, now)
+            return
+        station = self._stations[name]
+        call = Call(station, request, 1, 0, now)
         if request in station.too_long:
             self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
             station.submit(call, now)
 
-    def _log(self, call: Call, now: float, outcome: int, reason: int) -> None:
-        """Note how a call ended for the client; the order is that of `LOG_FIELDS`."""
-        self._extend_log(
-            (
-                call.request,
-                call.number,
-                call.stage,
-                call.station.index,
-                call.lane,
-                outcome,
-                reason,
-                call.send_s,
-                call.begin_s,
-                call.first_s,
-                now,
-                call.free_s,
-                call.service,
-                call.reserved,
-            )
-        )
+    def _again(self, timer: Timer) -> None:
+        """Try once more: a first stage is routed anew, a later one stays in its chain."""
+        last: Call = timer.value  # type: ignore[assignment]
+        station: Station | None = last.station
+        if last.stage == 0:
+            view = self._view
+            view.index, view.attempt = last.request, last.number + 1
+            name = self._choose(view, self._system)
+            station = None if name is None else self._stations[name]
+        if station is None:
+            self.turned_away.append(last.request)
+        else:
+            self._send_on(station, last.request, last.number + 1, last.stage, self._clock.now)
+
+    def _send_on(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
+        """Make a call that is not the first of its request."""
+        call = Call(station, request, number, stage, now)
+        call.odd = True
+        if request in station.too_long:
+            self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
+        else:
+            station.submit(call, now)
 
     def served(self, call: Call, now: float) -> None:
         """The last token has come; a chained endpoint takes the request on."""
         call.done = True
-        self._log(call, now, 0, 0)
+        if call.odd:
+            self.log.add(call, now, Outcome.SERVED, Reason.NONE)
+        else:  # in the order of `PLAIN_FIELDS`
+            station = call.station
+            self._extend_log((call.request, station.index, call.send_s, call.begin_s, call.first_s, now))
         following = call.station.then
         if following is not None:
-            self._send(following, call.request, 1, call.stage + 1, now)
+            self._send_on(following, call.request, 1, call.stage + 1, now)
 
     def unfinished(self, call: Call, now: float) -> None:
         """The run is cut while the call is under way."""
         call.done = True
-        self._log(call, now, Outcome.UNFINISHED, Reason.NONE)
+        self.log.add(call, now, Outcome.UNFINISHED, Reason.NONE)
 
     def refused(self, call: Call, now: float, outcome: Outcome, reason: Reason, wait_s: float) -> None:
         """An error came back at once: try again after the delay, if there is one."""
         call.done = True
-        self._log(call, now, outcome, reason)
+        self.log.add(call, now, outcome, reason)
         if reason not in _FINAL:
             self._retry(call, now, wait_s)
 
@@ -151,7 +122,7 @@ class Client:
         call.done = True
         if call.begin_s != call.begin_s:  # NaN: still waiting for a slot
             call.station.give_up(call, now)
-        self._log(call, now, Outcome.TIMED_OUT, Reason.NONE)
+        self.log.add(call, now, Outcome.TIMED_OUT, Reason.NONE)
         self._retry(call, now, 0.0)
 
     def _retry(self, call: Call, now: float, wait_s: float) -> None:
@@ -178,11 +149,3 @@ class Client:
         """Requests whose next attempt is among the ``pending`` events."""
         timers = [event for event in pending if isinstance(event, Timer)]
         return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
-
-    def _again(self, timer: Timer) -> None:
-        call: Call = timer.value  # type: ignore[assignment]
-        now = self._clock.now
-        if call.stage == 0:
-            self.arrive(call.request, now, call.number + 1)
-        else:
-            self._send(call.station, call.request, call.number + 1, call.stage, now)

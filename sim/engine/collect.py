@@ -45,16 +45,16 @@ def _attempts(load: Workload, log: dict[str, Floats], stations: tuple[Station, .
         lane=log["lane"].astype(np.int8),
         outcome=log["outcome"].astype(np.int8),
         reason=log["reason"].astype(np.int8),
-        send_s=log["send_s"].copy(),
-        begin_s=log["begin_s"].copy(),
+        send_s=log["send_s"],
+        begin_s=log["begin_s"],
         first_s=np.where(log["first_s"] <= log["free_s"], log["first_s"], np.nan),
-        end_s=log["end_s"].copy(),
-        free_s=log["free_s"].copy(),
+        end_s=log["end_s"],
+        free_s=log["free_s"],
         input_tokens=np.where(begun, load.input_tokens[request], 0).astype(np.int32),
         cached_tokens=np.where(begun, load.cached_tokens[request], 0).astype(np.int32),
         thinking_tokens=thinking,
         output_tokens=output,
-        reserved_tokens=log["reserved_tokens"].copy(),
+        reserved_tokens=log["reserved"],
     )
 
 

@@ -41,43 +41,39 @@ class Requests:
         self.max_output_tokens: list[int] = load.max_output_tokens.tolist()
         self.route_u: list[float] = load.luck.uniforms("route", len(load)).tolist()
 
-    def view(self, request: int, attempt: int) -> Request:
-        """The request as the router sees it at its ``attempt``."""
-        return Request(self, request, attempt)
-
 
 class Request:
-    """One request at the moment of a decision; read only."""
+    """One request at the moment of a decision. The client moves it on, so it is good for one choice only."""
 
-    __slots__ = ("_columns", "_index", "attempt")
+    __slots__ = ("_columns", "attempt", "index")
 
-    def __init__(self, columns: Requests, index: int, attempt: int) -> None:
-        self._columns, self._index, self.attempt = columns, index, attempt
+    def __init__(self, columns: Requests, index: int = 0, attempt: int = 1) -> None:
+        self._columns, self.index, self.attempt = columns, index, attempt
 
     @property
     def class_name(self) -> str:
         """The class, which the caller knows."""
-        return self._columns.class_names[self._columns.class_ids[self._index]]
+        return self._columns.class_names[self._columns.class_ids[self.index]]
 
     @property
     def spec(self) -> RequestClass:
         """The class's needs, SLO and priority."""
-        return self._columns.classes[self._columns.class_ids[self._index]]
+        return self._columns.classes[self._columns.class_ids[self.index]]
 
     @property
     def input_tokens(self) -> int:
         """Prompt length, which counting tells."""
-        return self._columns.input_tokens[self._index]
+        return self._columns.input_tokens[self.index]
 
     @property
     def max_output_tokens(self) -> int:
         """The cap that was asked for; 0 for none."""
-        return self._columns.max_output_tokens[self._index]
+        return self._columns.max_output_tokens[self.index]
 
     @property
     def u(self) -> float:
         """The request's own uniform, for policies that split at random."""
-        return self._columns.route_u[self._index]
+        return self._columns.route_u[self.index]
 
 
 class EndpointView:

@@ -18,28 +18,20 @@ from sim.engine.clock import Clock
 from sim.records import Outcome, Reason, StationLog
 from sim.stations.service import Service
 
-NAN = math.nan
-
-
 class Call:
-    """One attempt under way. It is its own event: the clock fires it when its service ends."""
+    """One attempt under way. It is its own event: the clock fires it when its service ends.
 
-    __slots__ = (
-        "_ok",
-        "begin_s",
-        "callbacks",
-        "done",
-        "first_s",
-        "free_s",
-        "lane",
-        "number",
-        "request",
-        "reserved",
-        "send_s",
-        "service",
-        "stage",
-        "station",
-    )
+    What most calls never change is set on the class, so that making a call stays cheap.
+    """
+
+    _ok = True  # SimPy asks this of every event
+    callbacks: Any
+    begin_s = first_s = free_s = math.nan
+    service = 0  # which service of its request this is
+    lane = 0
+    reserved = 0.0  # weighted tokens a reservation set aside
+    done = False  # the client has heard an outcome
+    odd = False  # not the plain first call of a request: the log then keeps all of it
 
     def __init__(self, station: Station, request: int, number: int, stage: int, send_s: float) -> None:
         self.station = station
@@ -47,12 +39,6 @@ class Call:
         self.number = number
         self.stage = stage
         self.send_s = send_s
-        self.begin_s = self.first_s = self.free_s = NAN
-        self.service = self.lane = 0
-        self.reserved = 0.0  # weighted tokens a reservation set aside
-        self.done = False  # the client has heard an outcome
-        self._ok = True
-        self.callbacks: Any = None
 
 
 class Caller(Protocol):
@@ -153,15 +139,15 @@ class Station:
             first_s, total_s = self._first_s[request], self._total_s[request]
         call.begin_s = now
         call.first_s = now + first_s
-        free_s = now + total_s
+        call.free_s = free_s = now + total_s
         if free_s > call.send_s + self._timeout_s:
-            free_s = self._cut_short(call, free_s)
-        call.free_s = free_s
+            call.free_s = free_s = self._cut_short(call, free_s)
         call.callbacks = self._on_free
         heappush(self._heap, (free_s, NORMAL, self._next_id(), call))
 
     def _serve_again(self, call: Call) -> tuple[float, float]:
         k = call.service = self._services_begun[call.request]
+        call.odd = True
         self.services.need(k)
         return self.services.first_s[k][call.request], self.services.total_s[k][call.request]
 
@@ -170,6 +156,7 @@ class Station:
         expiry_s = call.send_s + self._timeout_s
         self.client.expire_at(expiry_s, call)
         self._services_begun[call.request] = call.service + 1
+        call.odd = True
         return expiry_s if self._cancels else free_s
 
     def _free(self, call: Call) -> None:

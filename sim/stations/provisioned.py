@@ -82,6 +82,7 @@ class ProvisionedStation(Station):
     def submit(self, call: Call, now: float) -> None:
         """Admit to the reservation, spill, or refuse."""
         self._roll(now)
+        call.odd = True  # its lane and reservation are to be logged
         cost = self._burn.input(call.request) + self._estimate
         if self._used + cost <= self._reservation.budget:
             self._used += cost
