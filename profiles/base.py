@@ -25,17 +25,19 @@ def _as_written(value: object) -> object:
         return value
 
 
-def _canonical(value: Decimal) -> str:
-    """One text per value: 10, 10.0 and 1E+1 are all ``10``."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _canonical(value: Decimal) -> int | float | str:
+    """One form per value: 10, 10.0 and 1E+1 are all ``10``; text only where a float would not be exact."""
+    if value == value.to_integral_value():
+        return int(value)
+    number = float(value)
+    return number if Decimal(repr(number)) == value else format(value.normalize(), "f")
 
 
 Amount = Annotated[
     Decimal,
     BeforeValidator(_as_written),
     Field(ge=0, allow_inf_nan=False),
-    PlainSerializer(_canonical, return_type=str, when_used="json"),
+    PlainSerializer(_canonical, when_used="json"),
 ]
 Text = Annotated[str, Field(min_length=1)]
 AsOf = Annotated[str, Field(pattern=r"^\d{4}([-/].*)?$", description="date of the source")]
@@ -67,6 +69,10 @@ class Fact(Provenance, Generic[T]):
         if (self.value is None) != (self.reason is not None):
             raise ValueError("give a reason exactly when the value is null (unknown)")
         return self
+
+
+# Named here so that pickle finds them: a study's worker processes get profiles by pickle.
+_FACTS = (Fact[int], Fact[float], Fact[str], Fact[bool], Fact[date], Fact[Amount])
 
 
 class Dated(Provenance):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from profiles.base import Fact, Observation, Provenance
-from profiles.behaviour import Latency, Thinking
+from profiles.behaviour import Latency, Param, Thinking
 from profiles.capacity import QuotaRow, Throughput
 from profiles.prices import PriceRow
 from profiles.schema import ModelProfile
@@ -67,9 +68,9 @@ def plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _fact(what: str, fact: Fact[object]) -> Line:
+def _fact(what: str, fact: Fact[Any], absent: str = "unknown") -> Line:
     note = "; ".join(text for text in (fact.reason, fact.note) if text)
-    return _line(what, fact.value, fact, note)
+    return _line(what, absent if fact.value is None else fact.value, fact, note)
 
 
 def _life(profile: ModelProfile) -> Iterator[Line]:
@@ -78,7 +79,7 @@ def _life(profile: ModelProfile) -> Iterator[Line]:
     for phase in life.phases:
         yield _line(f"{phase.status} since", phase.since, phase)
     for channel, end in life.ends.items():
-        yield _fact(f"ends on {channel}", end)
+        yield _fact(f"ends on {channel}", end, absent="none announced")
     if life.successor:
         yield Line("successor", life.successor)
     if life.short_availability:
@@ -143,18 +144,8 @@ def _throughput(found: Throughput | None) -> Iterator[Line]:
 
 
 def _latency(block: Latency) -> Iterator[Line]:
-    names = (
-        "base_s",
-        "per_uncached_token_s",
-        "per_cached_token_s",
-        "decode_s_per_token",
-        "ttft_sigma",
-        "ttft_tail_weight",
-        "ttft_tail_factor",
-        "pace_sigma",
-        "correlation",
-    )
-    for name in names:
+    params: tuple[Param, ...] = get_args(Param)
+    for name in params:
         low_high = (block.intervals or {}).get(name)
         note = f"between {low_high[0]:g} and {low_high[1]:g}" if low_high else ""
         yield Line(name, plain(getattr(block, name)), block.grade_of(name), block.source, block.as_of, note)

@@ -18,6 +18,7 @@ from profiles.errors import InputError
 from profiles.loader import Catalog, load_catalog
 from profiles.prices import PriceRow, Unit
 from profiles.schema import ModelProfile
+from profiles.yaml_io import to_yaml
 
 app = typer.Typer(
     help="What is known about the models: prices, limits, speed, quality; each figure with its source.",
@@ -51,10 +52,14 @@ def show_model(
     on: OnDay = None,
     profiles: Overlays = None,
     as_json: AsJson = False,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="A profile file, ready to edit.")] = False,
 ) -> None:
     """Everything known about one model, each figure with its grade, source and date."""
     catalog, day = load_catalog(*profiles or ()), _day(on)
     profile = catalog.model(name, day)
+    if as_yaml:
+        typer.echo(to_yaml(profile.to_dict()), nl=False)
+        return
     if as_json:
         head = {"digest": profile.digest, "origin": catalog.origin(profile.name).name}
         _print_json({"schema": "proflash/profile-card/v1", **head, "profile": profile.to_dict()})
@@ -136,9 +141,8 @@ def _ends(ends: dict[str, str | None]) -> str:
 
 
 def _usd(value: float | None) -> str:
-    return (
-        "" if value is None else f"{value:.3f}".rstrip("0").ljust(4, "0") if value % 0.01 else f"{value:.2f}"
-    )
+    """Two decimals, or as many as the price has."""
+    return "" if value is None else max(f"{value:.2f}", f"{value:g}", key=len)
 
 
 def _print_card(catalog: Catalog, profile: ModelProfile, asked: str, day: date) -> None:

@@ -90,7 +90,7 @@ class Catalog:
             return self.models[name]
         if dated := [alias for alias in self.aliases if alias.alias == name]:
             return self._by_alias(dated, on)
-        for profile in self.models.values():
+        for profile in reversed(list(self.models.values())):
             if any(name in ids for ids in profile.ids.values()):
                 return profile
         raise InputError(f"unknown model '{name}'{nearest(name, self._known())}; `profiles list` shows all.")

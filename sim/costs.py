@@ -62,7 +62,8 @@ class _Seller:
     model: str
     profile: ModelProfile | None
     service: PriceService
-    multiplier: Decimal | None
+    multiplier: Decimal | None  # of the region; None: not known
+    may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
 
 
 # --- prices -----------------------------------------------------------------------------------
@@ -91,22 +92,28 @@ def _seller(name: str, scenario: Scenario, catalog: Catalog) -> _Seller:
     if endpoint.region == "regional" and profile is not None:
         multiplier = profile.non_global_multiplier.value
     model = NO_MODEL if profile is None else profile.name
-    return _Seller(name, endpoint.channel, model, profile, service, multiplier)
+    unpriced = scenario.historical or profile is None or not profile.prices
+    return _Seller(name, endpoint.channel, model, profile, service, multiplier, unpriced)
 
 
-def _card(seller: _Seller, on: date, *, historical: bool) -> RateCard | str:
+def _card(seller: _Seller, on: date) -> RateCard | str:
     """The rate card of a day, or why there is none. InputError where a price should be known."""
     if seller.profile is None:
         return f"endpoint {seller.endpoint} names no model, so its tokens have no price"
     try:
         return seller.profile.rate_card(channel=seller.channel, service=seller.service, on=on)
     except InputError as error:
-        if historical or not seller.profile.prices:
-            return str(error)
-        raise InputError(
-            f"endpoints.{seller.endpoint}: {error} Choose another date, channel or service, "
-            "or set historical: true to run without a price."
-        ) from None
+        return _unknown(seller, str(error))
+
+
+def _unknown(seller: _Seller, why: str) -> str:
+    """The reason itself where a price may be unknown; else an InputError with it."""
+    if seller.may_be_unpriced:
+        return why
+    raise InputError(
+        f"endpoints.{seller.endpoint}: {why} Choose another date, channel, region or service, "
+        "or set historical: true to run without this price."
+    )
 
 
 def _unit_price(seller: _Seller, card: RateCard | str, unit: str, *, long: bool) -> Price:
@@ -117,11 +124,11 @@ def _unit_price(seller: _Seller, card: RateCard | str, unit: str, *, long: bool)
     name = "output" if unit == "thinking" else unit
     pusd: int | None = getattr(card, name)
     if pusd is None:
-        return Price(
-            None, note=f"{card.model}: no {card.service} price for '{name}' on {card.channel} is known"
-        )
+        why = f"{card.model}: no {card.service} price for '{name}' on {card.channel} is known."
+        return Price(None, note=_unknown(seller, why))
     if seller.multiplier is None:
-        return Price(None, note=f"{card.model}: no price outside the global endpoint is known")
+        why = f"{card.model}: no price outside the global endpoint is known."
+        return Price(None, note=_unknown(seller, why))
     row = next(row for row in card.rows if row.unit == name)
     return Price(_times(pusd, seller.multiplier), row.source, row.as_of, row.grade, _band(row))
 
@@ -228,13 +235,11 @@ def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
             seller = _seller(name, scenario, catalog)
             for day in np.unique(days[own]):
                 on = scenario.prices_on + timedelta(days=int(day))
-                _bill_day(ledger, seller, own[days[own] == day], on, historical=scenario.historical)
+                _bill_day(ledger, seller, own[days[own] == day], on)
 
 
-def _bill_day(
-    ledger: _Ledger, seller: _Seller, rows: NDArray[np.intp], on: date, *, historical: bool
-) -> None:
-    card = _card(seller, on, historical=historical)
+def _bill_day(ledger: _Ledger, seller: _Seller, rows: NDArray[np.intp], on: date) -> None:
+    card = _card(seller, on)
     above = None if isinstance(card, str) else card.long_above
     long = np.zeros(len(rows), dtype=bool)
     if above is not None:
@@ -263,15 +268,15 @@ def _fixed_lines(scenario: Scenario, catalog: Catalog) -> Iterator[Line]:
         seller = _seller(name, scenario, catalog)
         for on, hours in _days(scenario):
             if isinstance(endpoint, Provisioned):
-                yield from _gsu_lines(seller, endpoint, catalog, on, hours, historical=scenario.historical)
+                yield from _gsu_lines(seller, endpoint, catalog, on, hours)
             elif isinstance(endpoint, Instances):
                 yield _instance_line(seller, endpoint, hours)
 
 
 def _gsu_lines(
-    seller: _Seller, endpoint: Provisioned, catalog: Catalog, on: date, hours: Fraction, *, historical: bool
+    seller: _Seller, endpoint: Provisioned, catalog: Catalog, on: date, hours: Fraction
 ) -> Iterator[Line]:
-    fee = _gsu_price(endpoint, catalog, on, historical=historical)
+    fee = _gsu_price(seller, endpoint, catalog, on)
     yield _hour_line(seller, "gsu_hour", endpoint.gsus * hours, fee)
     credits = (
         ()
@@ -285,13 +290,11 @@ def _gsu_lines(
         yield _hour_line(seller, "gsu_credit", endpoint.gsus * hours, price)
 
 
-def _gsu_price(endpoint: Provisioned, catalog: Catalog, on: date, *, historical: bool) -> Price:
+def _gsu_price(seller: _Seller, endpoint: Provisioned, catalog: Catalog, on: date) -> Price:
     try:
         row = catalog.platform.gsu_price(endpoint.term, on)
     except InputError as error:
-        if historical:
-            return Price(None, note=str(error))
-        raise
+        return Price(None, note=_unknown(seller, str(error)))
     pusd = to_pusd(row.usd_per_hour)
     if endpoint.region == "regional":
         pusd = _times(pusd, catalog.platform.reservation.non_global_multiplier)

@@ -226,16 +226,7 @@ Simple = Annotated[
     Field(discriminator="kind"),
 ]
 Distribution = Annotated[
-    Constant
-    | Uniform
-    | Normal
-    | Exponential
-    | Gamma
-    | Weibull
-    | Lognormal
-    | Pareto
-    | Empirical
-    | Mixture,
+    Constant | Uniform | Normal | Exponential | Gamma | Weibull | Lognormal | Pareto | Empirical | Mixture,
     Field(discriminator="kind"),
 ]
 Part.model_rebuild()

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.quality import chances
-from sim.records import Outcome, Records
-from sim.scenario import Scenario
+from sim.records import Lane, Outcome, Records
+from sim.scenario import Provisioned, Scenario
+from sim.stations.burndown import BurnRates
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -71,7 +72,7 @@ class Load:
     """How busy an endpoint was between the warm-up and the last arrival; the peaks are of the whole run."""
 
     servers: float
-    utilisation: float | None  # None where nothing queues: there is no capacity to be a share of
+    utilisation: float | None  # None where there is no capacity to be a share of
     mean_in_service: float
     mean_in_system: float
     peak_queue: int
@@ -87,6 +88,7 @@ class Measures:
     by_class: dict[str, Slice]
     by_endpoint: dict[str, Slice]
     loads: dict[str, Load]
+    routes: dict[str, dict[str, int]]  # class: endpoint of the last attempt: requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,19 @@ def measure(records: Records, scenario: Scenario, catalog: Catalog) -> Measures:
         total,
         dict(zip(classes, by_class, strict=True)),
         dict(zip(endpoints, by_endpoint, strict=True)),
-        _loads(records, scenario),
+        _loads(records, scenario, catalog),
+        _routes(rows, classes, endpoints),
     )
+
+
+def _routes(rows: _Rows, classes: Sequence[str], endpoints: Sequence[str]) -> dict[str, dict[str, int]]:
+    sent = rows.endpoint >= 0
+    cells = rows.class_id[sent] * len(endpoints) + rows.endpoint[sent]
+    table = np.bincount(cells, minlength=len(classes) * len(endpoints)).reshape(len(classes), -1)
+    return {
+        name: {endpoint: int(table[i, k]) for k, endpoint in enumerate(endpoints)}
+        for i, name in enumerate(classes)
+    }
 
 
 def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
@@ -239,7 +252,7 @@ def _count(columns: dict[str, Floats], adequate: Floats, i: int) -> Counts:
 # --- loads ------------------------------------------------------------------------------------
 
 
-def _loads(records: Records, scenario: Scenario) -> dict[str, Load]:
+def _loads(records: Records, scenario: Scenario, catalog: Catalog) -> dict[str, Load]:
     attempts = records.attempts
     gone = np.where(np.isnan(attempts.free_s), attempts.end_s, attempts.free_s)
     window = (scenario.study.warmup_s, scenario.duration_s)
@@ -248,16 +261,34 @@ def _loads(records: Records, scenario: Scenario) -> dict[str, Load]:
         own = attempts.endpoint == i
         busy = _overlap(attempts.begin_s[own], attempts.free_s[own], window)
         present = _overlap(attempts.send_s[own], gone[own], window)
-        finite = np.isfinite(station.servers)
+        use = busy / station.servers if np.isfinite(station.servers) else None
+        spec = scenario.endpoints[station.endpoint]
+        if isinstance(spec, Provisioned):
+            use = _reservation_use(records, scenario, i, spec, catalog)
         loads[station.endpoint] = Load(
             servers=station.servers,
-            utilisation=busy / station.servers if finite else None,
+            utilisation=use,
             mean_in_service=busy,
             mean_in_system=present,
             peak_queue=station.peak_queue,
             peak_in_system=station.peak_in_system,
         )
     return loads
+
+
+def _reservation_use(
+    records: Records, scenario: Scenario, index: int, spec: Provisioned, catalog: Catalog
+) -> float:
+    """Weighted tokens burnt by requests that count, as a share of those bought for the same time."""
+    attempts = records.attempts
+    throughput = catalog.model(spec.model, scenario.prices_on).require_throughput()
+    rates = BurnRates(throughput)
+    own = (attempts.endpoint == index) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
+    rows = np.flatnonzero(own & counted_requests(records, scenario)[attempts.request])
+    prompt, cached = attempts.input_tokens[rows], attempts.cached_tokens[rows]
+    burnt = rates.input(prompt, cached).sum()
+    burnt += rates.output(prompt, attempts.thinking_tokens[rows], attempts.output_tokens[rows]).sum()
+    return float(burnt / (spec.gsus * throughput.tokens_per_s_per_gsu * scenario.measured_s))
 
 
 def _overlap(begin: Floats, end: Floats, window: tuple[float, float]) -> float:

@@ -363,6 +363,12 @@ class Scenario(Strict):
                 )
         return self
 
+    @property
+    def expected_arrivals(self) -> float:
+        """Arrivals of a run in the mean, at most; of a fan-out its jobs. Traces are not opened: they count 0."""
+        drawn = [spec.arrivals for spec in self.classes.values() if spec.arrivals is not None]
+        return sum(_events_per_s(arrivals) * self.duration_s for arrivals in drawn)
+
     def _check_chain(self, name: str) -> None:
         seen = [name]
         while (following := self.endpoints[seen[-1]].then) is not None:

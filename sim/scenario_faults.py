@@ -69,7 +69,10 @@ def faults_of(error: ValidationError, data: Mapping[str, Any], overridden: Itera
     """A line for each finding. ``overridden``: dotted paths that came from ``--set``, marked as such."""
     set_here = tuple(overridden)
     lines = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in sorted(
+        details, key=lambda d: d["type"] != "extra_forbidden"
+    ):  # a misspelling explains more
         if _is_echo(detail):
             continue
         path, line = _line(detail, data)

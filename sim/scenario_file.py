@@ -106,17 +106,22 @@ def _read(source: str | Path) -> tuple[str, dict[str, Any], Path]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    if len(raw) > MAX_BYTES:
+        raise InputError(f"{path}: {len(raw):,} bytes or more; at most {MAX_BYTES:,} are read.")
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deep; a scenario needs a handful of levels.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise InputError(f"{path}: {error}") from None
 
 
 # --- overrides --------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ def _set(data: dict[str, Any], path: schema.Path, value: object, text: str) -> N
     for depth, key in enumerate(path):
         below = schema.step(annotation, key, holder)
         last = depth == len(path) - 1
-        if below is None or not (last or _opens(annotation, holder, key)):
+        if below is None or not (last or _opens(schema.take(holder, key), below, annotation, key)):
             raise InputError(f"--set {given(text)}: {_no_place(annotation, holder, path[: depth + 1])}")
         if last:
             _put(holder, key, value, text)
@@ -163,10 +168,11 @@ def _set(data: dict[str, Any], path: schema.Path, value: object, text: str) -> N
         holder, annotation = schema.take(holder, key), below
 
 
-def _opens(annotation: object, holder: object, key: str | int) -> bool:
-    """Whether the walk may go on below ``key``: it is there, or the schema has it as a part of a model."""
-    inside = schema.take(holder, key)
-    return isinstance(inside, dict | list) or (inside is None and key in schema.keys(annotation, holder))
+def _opens(inside: object, below: object, annotation: object, key: str | int) -> bool:
+    """Whether the walk may go on below ``key``: it is there, or it is a block the schema names."""
+    if inside is None:
+        return key in schema.keys(annotation, None) and schema.takes_keys(below)
+    return isinstance(inside, dict | list)
 
 
 def _put(holder: object, key: str | int, value: object, text: str) -> None:

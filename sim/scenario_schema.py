@@ -56,6 +56,11 @@ def keys(annotation: object, data: object) -> list[str]:
     return list(dict.fromkeys(key for model in models(annotation, data) for key in fields(model)))
 
 
+def takes_keys(annotation: object) -> bool:
+    """Whether a mapping may stand at this place."""
+    return any(is_model(o) or o is Any or get_origin(o) is dict for o in options(annotation))
+
+
 def step(annotation: object, key: str | int, data: object) -> object:
     """The annotation below ``key``; None where the schema knows no such key."""
     for model in models(annotation, data):

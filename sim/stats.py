@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64] | NDArray[np.float32]
 
@@ -58,12 +59,17 @@ class Estimate:
         return (self.high - self.low) / 2
 
 
+@lru_cache(maxsize=256)
+def _critical(level: float, degrees: int) -> float:
+    return float(stdtrit(degrees, 0.5 + level / 2))
+
+
 def _spread(values: NDArray[np.float64], level: float) -> float | None:
     """Half-width of the Student-t interval of the mean; None below two values."""
     n = len(values)
     if n < 2:
         return None
-    return float(student.ppf(0.5 + level / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return _critical(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
 
 
 def t_interval(values: Sequence[float], unit: str = "", level: float = LEVEL) -> Estimate:

@@ -87,7 +87,9 @@ def _limits(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile |
     if spec.tier is None:
         return spec.limits or UNLIMITED
     if model is None:
-        raise InputError(f"endpoints.{name}.tier: limits of a tier are a model's; name a model or state limits")
+        raise InputError(
+            f"endpoints.{name}.tier: limits of a tier are a model's; name a model or state limits"
+        )
     row = model.quota(spec.channel, spec.tier, scenario.prices_on)  # type: ignore[arg-type]
     return Limits(rpm=row.limit("rpm"), input_tpm=row.limit("input_tpm"), rpd=row.limit("rpd"))
 

@@ -20,7 +20,7 @@ from sim.stations.instances import InstanceStation
 from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
 from sim.stations.provisioned import Burn, ProvisionedStation, Reservation
-from sim.stations.service import draw_service
+from sim.stations.service import Service, draw_service
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
 
@@ -41,7 +41,7 @@ def build_floor(world: World, load: Workload) -> Floor:
     policy = build_policy(scenario.routing, scenario.endpoints)
     requests = Requests(load, scenario.classes)
     give_up_s = (load.arrival_s + load.deadline_s).tolist()
-    client = Client(scenario.client, clock, policy, requests, load.luck.key("jitter"), give_up_s)
+    client = Client(scenario.client, clock, requests, load.luck.key("jitter"), give_up_s)
     stations = {
         place.name: _station(place, index, clock, client, load, scenario)
         for index, place in enumerate(world.places)
@@ -50,7 +50,9 @@ def build_floor(world: World, load: Workload) -> Floor:
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
     views = {p.name: EndpointView(stations[p.name], facts_of(p, scenario)) for p in world.places}
-    client.meet(stations, System(views))
+    system = System(views)
+    prepare = getattr(policy, "prepare", None)
+    client.meet(stations, system, prepare(scenario.classes, system) if prepare else policy)
     return Floor(clock, client, tuple(stations.values()))
 
 
@@ -64,7 +66,7 @@ def _station(
     return station
 
 
-def _draw(place: Place, load: Workload, levels: tuple[str | None, ...], k: int):  # type: ignore[no-untyped-def]
+def _draw(place: Place, load: Workload, levels: tuple[str | None, ...], k: int) -> Service:
     return draw_service(place.name, place.spec, place.model, load, k, levels)
 
 

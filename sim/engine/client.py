@@ -12,11 +12,11 @@ from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
 from sim.records import Outcome, Reason
-from sim.scenario import Backoff
 from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
 
 _FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
+
 
 class Client:
     """Sends requests, waits, retries. It tosses no coin: jitter is a function of request and attempt."""
@@ -25,7 +25,6 @@ class Client:
         self,
         spec: ClientSpec,
         clock: Clock,
-        policy: RoutingPolicy,
         requests: Requests,
         jitter_key: int,
         give_up_s: list[float],
@@ -37,15 +36,15 @@ class Client:
         self.turned_away: list[int] = []  # requests the policy itself refused
         self._clock = clock
         self._view = Request(requests)
-        self._choose: Callable[..., str | None] = policy.choose
+        self._choose: Callable[[Request, System], str | None]
         self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
         self._jitter_key, self._give_up_s = jitter_key, give_up_s
         self._stations: dict[str, Station] = {}
         self._system: System
 
-    def meet(self, stations: dict[str, Station], system: System) -> None:
-        """Learn the stations, which themselves know the client."""
-        self._stations, self._system = stations, system
+    def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
+        """Learn the stations, which themselves know the client, and how to choose between them."""
+        self._stations, self._system, self._choose = stations, system, policy.choose
 
     def arrive(self, request: int, now: float) -> None:
         """Route a request when it comes in."""

@@ -37,7 +37,7 @@ class Clock(simpy.Environment):
         self.heap = self._queue
         self.next_id = self._eid.__next__
 
-    def at(self, time_s: float, event: Any) -> None:
+    def at(self, time_s: float, event: object) -> None:
         """Fire ``event`` (a `Timer` or the like) at ``time_s``; equal times fire in the order they were set.
 
         Raises ValueError for a time that is past or not a number: SimPy would take a NaN in silence.

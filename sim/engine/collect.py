@@ -86,9 +86,7 @@ def _share_done(log: dict[str, Floats], rows: NDArray[np.intp], total_s: Floats)
     return np.where(whole, 1.0, worked_s / np.maximum(total_s, np.finfo(float).tiny))
 
 
-def _requests(
-    load: Workload, attempts: Attempts, turned_away: list[int], undecided: list[int]
-) -> Requests:
+def _requests(load: Workload, attempts: Attempts, turned_away: list[int], undecided: list[int]) -> Requests:
     n = len(load)
     last = np.full(n, -1, dtype=np.int64)
     last[attempts.request] = np.arange(len(attempts))  # rows are in order of time: the last one stays

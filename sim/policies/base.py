@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from typing import Any, NewType, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from profiles.errors import InputError, nearest
 from sim.policies.view import Request, System
 
-EndpointName = NewType("EndpointName", str)
+EndpointName = Annotated[str, "the name of an endpoint"]
 
 
 class RoutingPolicy(Protocol):
-    """Chooses where a request goes. A frozen dataclass; its fields are its parameters."""
+    """Chooses where a request goes. A frozen dataclass; its fields are its parameters.
+
+    A policy may also have ``prepare(classes, system) -> RoutingPolicy``: called once before the clock starts,
+    it returns an equal policy with whatever does not depend on the moment worked out.
+    """
 
     def choose(self, request: Request, system: System) -> str | None:
         """The name of an endpoint, or None to turn the request away."""
@@ -98,14 +102,14 @@ def _check_endpoints(built: RoutingPolicy, endpoints: Mapping[str, object]) -> N
 
 def endpoints_named(built: RoutingPolicy) -> Iterator[tuple[str, str]]:
     """(parameter, endpoint) for every parameter annotated with `EndpointName`."""
-    hints = get_type_hints(type(built))
+    hints = get_type_hints(type(built), include_extras=True)
     for field in fields(built):  # type: ignore[arg-type]
         for name in _named(hints[field.name], getattr(built, field.name)):
             yield field.name, name
 
 
-def _named(hint: Any, value: Any) -> Iterator[str]:
-    if hint is EndpointName:
+def _named(hint: object, value: object) -> Iterator[str]:
+    if hint == EndpointName:
         if isinstance(value, str):
             yield value
     elif isinstance(value, dict) and get_origin(hint) is dict:

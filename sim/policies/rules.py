@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sim.policies.base import EndpointName, policy
-from sim.policies.view import EndpointFacts, EndpointView, Request, System
-from sim.scenario import Needs
+from sim.policies.view import EndpointFacts, Request, System
+from sim.scenario import Needs, RequestClass
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a request goes, and the criterion that decided."""
+    """Where a request goes (None: nowhere), and the criterion that decided."""
 
     endpoint: str | None
     criterion: str
@@ -27,23 +29,45 @@ class Rules:
     ``pro`` serves high reasoning and unhurried medium reasoning, ``flash`` the rest.
     """
 
-    pro: EndpointName = EndpointName("pro")
-    flash: EndpointName = EndpointName("flash")
+    pro: EndpointName = "pro"
+    flash: EndpointName = "flash"
 
     def choose(self, request: Request, system: System) -> str | None:
         return self.decide(request, system).endpoint
 
     def decide(self, request: Request, system: System) -> Decision:
         """The choice with its reason."""
-        left = [self.pro, self.flash]
-        for criterion, fits in _CRITERIA:
-            kept = [name for name in left if fits(request, system[name].facts)]
+        facts = (system[self.pro].facts, system[self.flash].facts)
+        fits = [tokens_needed(request) <= _window(one) for one in facts]
+        return self._judge(request.spec.needs, facts, fits)
+
+    def prepare(self, classes: Mapping[str, RequestClass], system: System) -> PreparedRules:
+        """The same rules as a table: a decision depends on the class and on which windows the prompt fits."""
+        facts = (system[self.pro].facts, system[self.flash].facts)
+        combinations = [(a, b) for a in (False, True) for b in (False, True)]
+        table = {
+            name: (
+                spec.needs.context_tokens or 0,
+                [self._judge(spec.needs, facts, fits).endpoint for fits in combinations],
+            )
+            for name, spec in classes.items()
+        }
+        return PreparedRules(table, _window(facts[0]), _window(facts[1]))
+
+    def _judge(
+        self, needs: Needs, facts: tuple[EndpointFacts, EndpointFacts], fits: list[bool] | tuple[bool, bool]
+    ) -> Decision:
+        criteria = [("context", [one for one, fit in zip(facts, fits, strict=True) if fit])]
+        criteria += [(name, [one for one in facts if meets(needs, one)]) for name, meets in _CRITERIA]
+        left, decided = list(facts), None
+        for criterion, able in criteria:
+            kept = [one for one in left if one in able]
             if not kept:
                 return Decision(None, criterion)
-            if len(kept) == 1 < len(left):
-                return Decision(kept[0], criterion)
+            if len(kept) < len(left):
+                decided = criterion
             left = kept
-        return self._weigh(request.spec.needs)
+        return self._weigh(needs) if decided is None else Decision(left[0].name, decided)
 
     def _weigh(self, needs: Needs) -> Decision:
         if needs.reasoning == "high":
@@ -55,29 +79,48 @@ class Rules:
         return Decision(self.flash, "reasoning")
 
 
-def fits_context(request: Request, facts: EndpointFacts) -> bool:
-    """Prompt and answer fit the window; an unknown window is taken to fit."""
-    need = max(request.input_tokens, request.spec.needs.context_tokens or 0) + request.max_output_tokens
-    return facts.context_tokens is None or need <= facts.context_tokens
+@dataclass(frozen=True)
+class PreparedRules:
+    """`Rules` worked out for every class and every combination of windows that a prompt may fit.
+
+    ``table`` holds, by class, the stated prompt size and the choices where the prompt fits neither window,
+    Flash's only, Pro's only, both.
+    """
+
+    table: Mapping[str, tuple[int, list[str | None]]]
+    pro_window: float
+    flash_window: float
+
+    def choose(self, request: Request, system: System) -> str | None:
+        stated, choices = self.table[request.class_name]
+        need = max(request.input_tokens, stated) + request.max_output_tokens
+        return choices[2 * (need <= self.pro_window) + (need <= self.flash_window)]
 
 
-def _reads(request: Request, facts: EndpointFacts) -> bool:
-    return facts.modalities.issuperset(request.spec.needs.modalities)
+def tokens_needed(request: Request) -> int:
+    """Window that the answer and the prompt, or the largest prompt its class states, need."""
+    stated = request.spec.needs.context_tokens or 0
+    return max(request.input_tokens, stated) + request.max_output_tokens
 
 
-def _is_where_asked(request: Request, facts: EndpointFacts) -> bool:
-    return request.spec.needs.deployment in ("any", facts.channel)
+def _window(facts: EndpointFacts) -> float:
+    return math.inf if facts.context_tokens is None else facts.context_tokens
 
 
-def _is_production_ready(request: Request, facts: EndpointFacts) -> bool:
-    return not request.spec.needs.production or (facts.generally_available and facts.has_sla)
+def _reads(needs: Needs, facts: EndpointFacts) -> bool:
+    return facts.modalities.issuperset(needs.modalities)
+
+
+def _is_where_asked(needs: Needs, facts: EndpointFacts) -> bool:
+    return needs.deployment in ("any", facts.channel)
+
+
+def _is_production_ready(needs: Needs, facts: EndpointFacts) -> bool:
+    return not needs.production or (facts.generally_available and facts.has_sla)
 
 
 _CRITERIA = (
-    ("context", fits_context),
     ("modality", _reads),
     ("deployment", _is_where_asked),
     ("production", _is_production_ready),
 )
-
-__all__ = ["Decision", "EndpointView", "Rules", "fits_context"]

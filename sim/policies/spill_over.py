@@ -16,8 +16,8 @@ class SpillOver:
     Crowded: its queue has reached ``max_queue``, or ``max_in_flight`` calls are under way.
     """
 
-    primary: EndpointName = EndpointName("pro")
-    overflow: EndpointName = EndpointName("flash")
+    primary: EndpointName = "pro"
+    overflow: EndpointName = "flash"
     max_queue: int = 20
     max_in_flight: int | None = None
 

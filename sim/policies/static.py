@@ -36,7 +36,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
-            raise InputError(f"routing.weights: give at least one weight above 0, none below; got {self.weights}")
+            raise InputError(
+                f"routing.weights: give at least one weight above 0, none below; got {self.weights}"
+            )
 
     def choose(self, request: Request, system: System) -> str | None:
         point = request.u * sum(self.weights.values())

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sim.scenario import RequestClass
-from sim.stations.base import Station
 from sim.workload.columns import Workload
 
 
@@ -76,12 +76,35 @@ class Request:
         return self._columns.route_u[self.index]
 
 
+class Level(Protocol):
+    """What of a running endpoint its callers can count."""
+
+    @property
+    def queue_length(self) -> int:
+        """Calls waiting for a slot."""
+
+    @property
+    def in_system(self) -> int:
+        """Calls waiting or in service."""
+
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The level of an endpoint nobody calls."""
+
+    queue_length: int = 0
+    in_system: int = 0
+    busy: int = 0
+
+
 class EndpointView:
     """One endpoint's facts and running level; read only."""
 
     __slots__ = ("_station", "facts")
 
-    def __init__(self, station: Station, facts: EndpointFacts) -> None:
+    def __init__(self, station: Level | Idle, facts: EndpointFacts) -> None:
         self._station, self.facts = station, facts
 
     @property

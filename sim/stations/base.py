@@ -18,6 +18,7 @@ from sim.engine.clock import Clock
 from sim.records import Outcome, Reason, StationLog
 from sim.stations.service import Service
 
+
 class Call:
     """One attempt under way. It is its own event: the clock fires it when its service ends.
 

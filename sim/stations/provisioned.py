@@ -52,9 +52,8 @@ class Burn:
         """Weighted thoughts and answer of the given service of a request."""
         while service >= len(self._outputs):
             column = self._services.columns[len(self._outputs)]
-            prompts = self._load.input_tokens
-            self._outputs.append(output_burn(self._rates, prompts, column.thinking, column.output).tolist()
-            )
+            burnt = self._rates.output(self._load.input_tokens, column.thinking, column.output)
+            self._outputs.append(burnt.tolist())
         return self._outputs[service][request]
 
 

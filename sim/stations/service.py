@@ -30,7 +30,12 @@ class Service:
 
 
 def draw_service(
-    name: str, endpoint: Endpoint, model: ModelProfile | None, load: Workload, k: int, levels: tuple[str | None, ...]
+    name: str,
+    endpoint: Endpoint,
+    model: ModelProfile | None,
+    load: Workload,
+    k: int,
+    levels: tuple[str | None, ...],
 ) -> Service:
     """The k-th service of every request of ``load`` at the endpoint called ``name``.
 
@@ -69,7 +74,12 @@ def _output_cap(model: ModelProfile | None, load: Workload) -> Tokens:
 
 
 def _thinking(
-    name: str, endpoint: Endpoint, model: ModelProfile | None, load: Workload, k: int, levels: tuple[str | None, ...]
+    name: str,
+    endpoint: Endpoint,
+    model: ModelProfile | None,
+    load: Workload,
+    k: int,
+    levels: tuple[str | None, ...],
 ) -> Tokens:
     recorded = load.thinking_tokens.astype(np.int64)
     if model is None or not model.thinking.supported:

@@ -7,6 +7,8 @@ adding one class leaves the others' requests as they were.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,22 +48,32 @@ def sample(scenario: Scenario, luck: Luck) -> Workload:
 
 
 def _load(name: str, spec: RequestClass, luck: Luck, span: Span) -> _Load:
-    try:
-        if spec.trace is not None:
-            return _replayed(name, spec, read_trace(spec.trace), luck, span)
+    if spec.trace is None:
         return _drawn(name, spec, luck, span)
-    except InputError as error:
-        raise InputError(f"classes.{name}: {error}") from None
+    with _at(f"classes.{name}.trace"):
+        rows = read_trace(spec.trace)
+    return _replayed(name, spec, rows, luck, span)
+
+
+@contextmanager
+def _at(path: str) -> Iterator[None]:
+    """Names the place in the scenario when a draw or a trace is refused."""
+    try:
+        with np.errstate(over="ignore"):  # an infinite draw is refused in words
+            yield
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span) -> _Load:
     assert spec.arrivals is not None
     assert spec.input_tokens is not None
     assert spec.output_tokens is not None
-    arrival_s = arrive(spec.arrivals, luck.rng(f"arrivals/{name}"), span)
+    with _at(f"classes.{name}.arrivals"):
+        arrival_s = arrive(spec.arrivals, luck.rng(f"arrivals/{name}"), span)
     n = len(arrival_s)
-    inputs = _tokens("input_tokens", spec.input_tokens, luck, f"input/{name}", n)
-    outputs = _tokens("output_tokens", spec.output_tokens, luck, f"output/{name}", n)
+    inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
+    outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
     return _Load(arrival_s, inputs, _share(inputs, spec), outputs, _difficulty(name, spec, luck, n))
 
 
@@ -80,11 +92,8 @@ def _replayed(name: str, spec: RequestClass, rows: TraceRows, luck: Luck, span: 
 
 
 def _values(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> Floats:
-    try:
-        with np.errstate(over="ignore"):  # an infinite draw is refused below, in words
-            return law.draw(luck.rng(stream), n)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
+    with _at(where):
+        return law.draw(luck.rng(stream), n)
 
 
 def _tokens(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> Tokens:
@@ -103,7 +112,8 @@ def _share(inputs: Tokens, spec: RequestClass) -> Tokens:
 
 
 def _difficulty(name: str, spec: RequestClass, luck: Luck, n: int) -> NDArray[np.float32]:
-    return _values("difficulty", spec.difficulty, luck, f"difficulty/{name}", n).astype(np.float32)
+    where = f"classes.{name}.difficulty"
+    return _values(where, spec.difficulty, luck, f"difficulty/{name}", n).astype(np.float32)
 
 
 def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:

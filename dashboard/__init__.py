@@ -1,0 +1,1 @@
+"""What people see: Streamlit pages, one question a page; no arithmetic."""

@@ -1,0 +1,123 @@
+"""proflash: cost and capacity planning for Gemini Pro and Flash.
+
+The front door: the public Python API, and ``main``, which joins the command groups.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from profiles.catalog import Catalog, load_catalog
+from profiles.errors import InputError
+from profiles.schema import ModelProfile
+from sim.audit import Audit, AuditError
+from sim.bill import Bill
+from sim.costs import bill
+from sim.engine.run import simulate
+from sim.experiments.plan import Plan, plan
+from sim.experiments.study import StudyRun, compare, differences, study
+from sim.policies import RoutingPolicy, policy
+from sim.records import Records
+from sim.scenario import Scenario
+from sim.scenario_file import load_scenario, parse_scenario, preset_names
+from sim.stats import Estimate
+from sim.store import load_run, save_run
+from sim.summary import Summary
+
+__all__ = [
+    "Audit",
+    "AuditError",
+    "Bill",
+    "Catalog",
+    "Estimate",
+    "InputError",
+    "ModelProfile",
+    "Plan",
+    "Records",
+    "RoutingPolicy",
+    "Scenario",
+    "StudyRun",
+    "Summary",
+    "bill",
+    "compare",
+    "differences",
+    "load_catalog",
+    "load_run",
+    "load_scenario",
+    "main",
+    "parse_scenario",
+    "plan",
+    "policy",
+    "preset_names",
+    "save_run",
+    "simulate",
+    "study",
+]
+
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+
+def main() -> None:
+    """The ``proflash`` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    import click
+
+    from sim.audit import AuditError
+
+    try:
+        return int(_app()(standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except InputError as error:
+        return _say(error, BAD_INPUT)
+    except AuditError as error:
+        return _say(f"the run does not add up, so its results are withheld: {error}", FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of stdout has seen enough
+        sys.stderr.close()
+        return FAILED
+
+
+def _app():  # type: ignore[no-untyped-def]  # noqa: ANN202 - a typer app, imported when the command runs
+    import dashboard.cli
+    import typer
+
+    import calibration.cli
+    import profiles.cli
+    import sim.cli
+
+    app = typer.Typer(
+        name="proflash",
+        help=__doc__,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.add_typer(sim.cli.app)
+    app.add_typer(calibration.cli.app)
+    app.add_typer(dashboard.cli.app)
+    app.add_typer(profiles.cli.app, name="profiles")
+    return app
+
+
+def _say(message: object, code: int) -> int:
+    sys.stderr.write(f"proflash: {message}\n")
+    return code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

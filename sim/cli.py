@@ -1,0 +1,227 @@
+"""``run``, ``plan``, ``check``, ``schema``, ``init`` and ``report``: the simulator on the command line.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 2 bad input, 3 an SLO or
+budget not met where asked, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiles.errors import InputError
+from sim.experiments.plan import Plan, plan
+from sim.experiments.study import StudyRun, study
+from sim.progress import Mode, progress_reporter
+from sim.scenario import Scenario
+from sim.scenario_file import load_scenario, preset_names, preset_text
+from sim.summary import Summary
+
+app = typer.Typer(help="Simulate a scenario.", no_args_is_help=True)
+
+NOT_MET = 3
+DEFAULT_PRESET = "enterprise_day"
+_MANY = 200_000  # requests, above which starting worker processes pays
+
+
+class Progress(StrEnum):
+    """How to tell progress on stderr."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    NONE = "none"
+
+
+ScenarioArg = Annotated[str, typer.Argument(help="A scenario file (YAML or TOML), a preset, or - for stdin.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value. Repeatable.")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of all chance. Default: the scenario's.")]
+ReplicationsOption = Annotated[
+    int | None, typer.Option(help="Independent replications. Default: the scenario's.")
+]
+JobsOption = Annotated[int, typer.Option(min=0, help="Worker processes; 0 chooses by the size of the run.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for scenario, results and records.")]
+SloOption = Annotated[bool, typer.Option("--fail-on-slo", help="Exit with 3 when an SLO is not met.")]
+AboveOption = Annotated[
+    float | None,
+    typer.Option("--fail-above", min=0, metavar="USD", help="Exit with 3 above this cost a month."),
+]
+ProgressOption = Annotated[
+    Progress, typer.Option("--progress", help="On stderr: a bar, JSON lines, nothing.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+
+
+@app.command("run")
+def run_command(
+    scenario: ScenarioArg,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    replications: ReplicationsOption = None,
+    jobs: JobsOption = 0,
+    as_json: JsonOption = False,
+    out: OutOption = None,
+    fail_on_slo: SloOption = False,
+    fail_above: AboveOption = None,
+    progress: ProgressOption = Progress.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Simulate one scenario under its own routing, and summarise it."""
+    spec = _scenario(scenario, overrides, seed, replications)
+    with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
+        result = study(spec, jobs=_jobs(jobs, spec), progress=report)
+    if out is not None:
+        _save_run(out, result)
+    if as_json:
+        sys.stdout.write(result.summary.to_json())
+    else:
+        from sim.console import print_summary
+
+        print_summary(result.summary, spec)
+    _gate(result.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
+
+
+@app.command("plan")
+def plan_command(
+    scenario: ScenarioArg = DEFAULT_PRESET,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    replications: ReplicationsOption = None,
+    jobs: JobsOption = 0,
+    as_json: JsonOption = False,
+    out: OutOption = None,
+    fail_on_slo: SloOption = False,
+    fail_above: AboveOption = None,
+    progress: ProgressOption = Progress.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare Pro only, Flash only and mixed routing on the same traffic, and recommend one."""
+    spec = _scenario(scenario, overrides, seed, replications)
+    with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
+        result = plan(spec, jobs=_jobs(jobs, spec, options=2 + len(spec.plan.mixed)), progress=report)
+    if out is not None:
+        _save_plan(out, spec, result)
+    if as_json:
+        sys.stdout.write(result.to_json())
+    else:
+        from sim.console import print_plan
+
+        print_plan(result)
+    _gate(result.best.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
+
+
+@app.command("check")
+def check_command(scenario: ScenarioArg, overrides: SetOption = None) -> None:
+    """Check a scenario without running it: what it resolves to, how big it is, what to be careful about."""
+    from sim.console import print_check
+    from sim.world import resolve
+
+    spec = _scenario(scenario, overrides, None, None)
+    print_check(resolve(spec))
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """The JSON Schema of scenario files, for editors."""
+    import json
+
+    from sim.scenario_json_schema import scenario_json_schema
+
+    sys.stdout.write(json.dumps(scenario_json_schema(), indent=2) + "\n")
+
+
+@app.command("init")
+def init_command(
+    preset: Annotated[str, typer.Argument(help="The preset to start from.")] = DEFAULT_PRESET,
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("scenario.yaml"),
+    show_list: Annotated[bool, typer.Option("--list", help="Name the presets and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a commented scenario file from a preset."""
+    if show_list:
+        sys.stdout.write("".join(f"{name}\n" for name in preset_names()))
+        return
+    text = preset_text(preset)
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists already; name another file with --out, or replace it with --force.")
+    _write(out, text)
+    typer.echo(f"{out}: written. Next: proflash check {out}; proflash plan {out}", err=True)
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="A folder that run or plan wrote with --out.")],
+    report_format: Annotated[str, typer.Option("--format", help="html, md or json.")] = "html",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File. Default: report.FORMAT in the folder.")
+    ] = None,
+) -> None:
+    """Write a report of a stored run or plan."""
+    from sim.report import write_report
+
+    written = write_report(run, report_format, out)
+    sys.stdout.write(f"{written}\n")
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _scenario(
+    source: str, overrides: list[str] | None, seed: int | None, replications: int | None
+) -> Scenario:
+    extra = list(overrides or ())
+    if seed is not None:
+        extra.append(f"seed={seed}")
+    if replications is not None:
+        extra.append(f"replications={replications}")
+    return load_scenario(source, extra)
+
+
+def _mode(progress: Progress, quiet: bool) -> Mode:
+    return "none" if quiet else progress.value
+
+
+def _jobs(asked: int, spec: Scenario, options: int = 1) -> int:
+    """Worker processes: as asked, or enough of them where the run is large."""
+    if asked:
+        return asked
+    total = spec.expected_arrivals * spec.replications * options
+    return (os.cpu_count() or 1) if total > _MANY else 1
+
+
+def _save_run(folder: Path, result: StudyRun) -> None:
+    from sim.store import save_run
+
+    save_run(folder, result.world.scenario, result.summary, result.records())
+
+
+def _save_plan(folder: Path, spec: Scenario, result: Plan) -> None:
+    from sim.store import save_plan
+
+    save_plan(folder, spec, result.to_json())
+
+
+def _write(path: Path, text: str) -> None:
+    from sim.store import write_text
+
+    write_text(path, text)
+
+
+def _gate(summary: Summary, *, fail_on_slo: bool, fail_above: float | None) -> None:
+    failed = [name for name, verdict in summary.slo.items() if not verdict.met] if fail_on_slo else []
+    if failed:
+        typer.echo(f"SLO not met: {', '.join(failed)}", err=True)
+    cost = summary.costs.usd_per_month
+    dear = fail_above is not None and (cost.value is None or cost.value > fail_above)
+    if dear:
+        amount = "unknown" if cost.value is None else f"{cost.value:,.2f}"
+        typer.echo(f"cost a month is {amount} USD, above {fail_above:,.2f}", err=True)
+    if failed or dear:
+        raise typer.Exit(NOT_MET)

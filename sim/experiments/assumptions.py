@@ -1,0 +1,88 @@
+"""What a result rests on that nobody has measured: shown with every plan and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sim.scenario import PayAsYouGo, Provisioned
+from sim.world import UNLIMITED, Place, World
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """One figure or rule, its grade, and where it comes from."""
+
+    what: str
+    grade: str  # measured, published or assumed
+    source: str
+    note: str
+
+
+def assumptions_of(world: World) -> tuple[Assumption, ...]:
+    """Everything the run took as given, model by model and endpoint by endpoint."""
+    found = list(_of_study(world))
+    seen: set[str] = set()
+    for place in world.places:
+        found += _of_place(place)
+        if place.model is not None and place.model.name not in seen:
+            seen.add(place.model.name)
+            found += _of_model(place)
+    return tuple(found)
+
+
+def _of_study(world: World) -> Iterator[Assumption]:
+    scenario = world.scenario
+    yield Assumption(
+        "Traffic", "assumed", f"scenario {scenario.name}", "rates, lengths and difficulty as written"
+    )
+    if not scenario.client.cancel_on_timeout:
+        yield Assumption(
+            "Timeouts",
+            "assumed",
+            "scenario client",
+            "the service works on after a timeout and bills its tokens",
+        )
+    month = (
+        "730 h back to back" if scenario.runs_per_month is None else f"{scenario.runs_per_month:g} such runs"
+    )
+    yield Assumption("A month", "assumed", "scenario", month)
+    yield Assumption("Server errors", "assumed", "engine", "none occur; failed calls would not be billed")
+
+
+def _of_place(place: Place) -> Iterator[Assumption]:
+    spec = place.spec
+    if isinstance(spec, PayAsYouGo | Provisioned) and place.limits != UNLIMITED:
+        limits = place.limits
+        what = f"{place.name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
+        yield Assumption(
+            what, "assumed", "the provider names no algorithm", "the choice can move rejections tenfold"
+        )
+    if isinstance(spec, PayAsYouGo) and place.limits == UNLIMITED:
+        note = "every call is admitted; contention for shared capacity is not modelled"
+        yield Assumption(f"{place.name}: no limits", "assumed", "scenario", note)
+    if isinstance(spec, Provisioned) and place.model is not None:
+        window = place.model.require_throughput().window(spec.gsus)
+        what = f"{place.name}: enforcement window {spec.window_s or window.window_s:g} s"
+        yield Assumption(
+            what, window.grade, "catalogue", "outputs estimated by the running mean of settled ones"
+        )
+    if spec.latency is not None:
+        yield Assumption(f"{place.name}: service time", "assumed", "scenario", f"{spec.latency.kind} law")
+
+
+def _of_model(place: Place) -> Iterator[Assumption]:
+    model = place.model
+    assert model is not None
+    if place.spec.latency is None:
+        latency = model.latency
+        yield Assumption(
+            f"{model.name}: latency",
+            latency.grade_label,
+            f"{latency.source}, {latency.as_of}",
+            latency.reasoning or "",
+        )
+    ability = model.quality.ability
+    yield Assumption(
+        f"{model.name}: quality", ability.grade, f"{ability.source}, {ability.as_of}", ability.reasoning or ""
+    )

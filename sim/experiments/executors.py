@@ -1,0 +1,76 @@
+"""Doing independent replications, here or in worker processes. The results do not depend on where."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from sim.audit import audit
+from sim.costs import bill
+from sim.engine.run import simulate_world
+from sim.records import Records
+from sim.summary import RunResult, reduce_run
+from sim.world import World
+
+Progress = Callable[[int, int], None]  # (done, of)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One replication of one of the worlds."""
+
+    world: int
+    replication: int
+
+
+def run_replication(world: World, replication: int) -> tuple[RunResult, Records]:
+    """Simulate, bill, audit and reduce one replication.
+
+    Raises `sim.audit.AuditError` when the run does not add up: a failed audit is a failed run.
+    """
+    records = simulate_world(world, replication)
+    charged = bill(records, world.scenario, world.catalog)
+    checked = audit(records, world.scenario, world.catalog, charged)
+    return reduce_run(records, charged, checked, world.scenario, world.catalog), records
+
+
+def run_tasks(
+    worlds: Sequence[World], tasks: Sequence[Task], jobs: int = 1, progress: Progress | None = None
+) -> list[RunResult]:
+    """Results of ``tasks``, in their order, computed by ``jobs`` processes (1: this one)."""
+    results: list[RunResult | None] = [None] * len(tasks)
+    for done, (index, result) in enumerate(_completed(worlds, tasks, jobs), start=1):
+        results[index] = result
+        if progress is not None:
+            progress(done, len(tasks))
+    return [result for result in results if result is not None]
+
+
+def _completed(worlds: Sequence[World], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, RunResult]]:
+    if jobs <= 1 or len(tasks) <= 1:
+        for index, task in enumerate(tasks):
+            yield index, run_replication(worlds[task.world], task.replication)[0]
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a threaded parent may hang
+    workers = min(jobs, len(tasks))
+    pool = ProcessPoolExecutor(workers, context, initializer=_remember, initargs=(tuple(worlds),))
+    try:
+        futures = {pool.submit(_run, task): index for index, task in enumerate(tasks)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worlds: tuple[World, ...] = ()  # of this worker process, set once when it starts
+
+
+def _remember(worlds: tuple[World, ...]) -> None:
+    global _worlds
+    _worlds = worlds
+
+
+def _run(task: Task) -> RunResult:
+    return run_replication(_worlds[task.world], task.replication)[0]

@@ -1,0 +1,105 @@
+"""One scenario, replicated; or several routings of it under the same luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from profiles.catalog import Catalog
+from sim.engine.run import simulate_world
+from sim.experiments.executors import Progress, Task, run_tasks
+from sim.records import Records
+from sim.scenario import Scenario
+from sim.stats import Estimate, paired_difference
+from sim.summary import RunResult, Summary, summarise
+from sim.world import World, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """A scenario that was run: its summary, and the replications it was made from."""
+
+    world: World
+    summary: Summary
+    results: tuple[RunResult, ...]
+
+    def records(self, replication: int = 0) -> Records:
+        """The rows of one replication, simulated again: the same seed gives the same bytes."""
+        return simulate_world(self.world, replication)
+
+
+def study(
+    scenario: Scenario,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    catalog: Catalog | None = None,
+) -> StudyRun:
+    """Run all replications of ``scenario`` and summarise them.
+
+    Raises InputError for a scenario that cannot run and AuditError for a run that does not add up.
+    """
+    label = str(scenario.routing["policy"])
+    return compare(scenario, {label: scenario.routing}, jobs=jobs, progress=progress, catalog=catalog)[label]
+
+
+def compare(
+    scenario: Scenario,
+    routings: Mapping[str, Mapping[str, Any]],
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    catalog: Catalog | None = None,
+) -> dict[str, StudyRun]:
+    """Run the scenario under each routing. All meet the same arrivals, lengths and noise."""
+    worlds = [
+        resolve(scenario.model_copy(update={"routing": dict(routing)}), catalog)
+        for routing in routings.values()
+    ]
+    n = scenario.replications
+    tasks = [Task(world, replication) for world in range(len(worlds)) for replication in range(n)]
+    results = run_tasks(worlds, tasks, jobs, progress)
+    runs = {}
+    for k, (label, world) in enumerate(zip(routings, worlds, strict=True)):
+        own = tuple(results[k * n : (k + 1) * n])
+        runs[label] = StudyRun(world, summarise(own, world.scenario, world.catalog, label), own)
+    return runs
+
+
+def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
+    """``run`` minus ``baseline``, replication by replication, for the figures a decision turns on.
+
+    Both met the same luck, so the interval of a difference is far narrower than those of its parts.
+    """
+    return {
+        name: _difference(run, baseline, name, unit)
+        for name, unit in (
+            ("usd_per_month", "USD/month"),
+            ("goodput_share", "share"),
+            ("adequate_share", "share"),
+            ("throttled_request_share", "share"),
+        )
+    }
+
+
+def _difference(run: StudyRun, baseline: StudyRun, name: str, unit: str) -> Estimate:
+    ours = [_figure(result, name) for result in run.results]
+    theirs = [_figure(result, name) for result in baseline.results]
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return Estimate.unknown(unit, "unknown in one of the two")
+    return paired_difference([a for a, _ in pairs], [b for _, b in pairs], unit)
+
+
+def _figure(result: RunResult, name: str) -> float | None:
+    counts = result.measures.total.counts
+    if name == "usd_per_month":
+        return result.costs.usd_per_month
+    parts = {
+        "goodput_share": counts.good,
+        "adequate_share": counts.adequate,
+        "throttled_request_share": counts.throttled_requests,
+    }
+    part = parts[name]
+    return None if part is None or not counts.requests else part / counts.requests

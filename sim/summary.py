@@ -1,0 +1,451 @@
+"""The outcome of a study: replications reduced early, then put together with intervals.
+
+`reduce_run` turns the records of one replication into a small `RunResult` (latencies as float32, the
+rest as numbers); `summarise` turns those of all replications into a frozen `Summary`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from profiles.catalog import Catalog
+from profiles.errors import InputError
+from sim.audit import Audit, Check
+from sim.bill import Bill, Line, mean_bill
+from sim.costs import Costs, costs
+from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
+from sim.records import Records
+from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
+from sim.scenario_file import scenario_hash
+from sim.stats import (
+    Estimate,
+    over_replications,
+    pool,
+    quantile_of_pool,
+    sorted_quantile,
+    t_interval,
+)
+
+SUMMARY_SCHEMA = "proflash/summary/v1"
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+CURVE_Q = (*(round(k / 100, 2) for k in range(1, 100)), 0.995, 0.999)
+_PACKAGES = ("numpy", "scipy", "simpy", "proflash")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One replication, reduced; ``records`` themselves are not kept."""
+
+    replication: int
+    measures: Measures
+    costs: Costs
+    bill: Bill
+    audit: Audit
+
+
+def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
+    """Reduce one replication to what `summarise` needs. Raises AuditError when its audit failed."""
+    audit.require()
+    measures = measure(records, scenario, catalog)
+    total = measures.total.counts
+    rates = costs(
+        bill,
+        records,
+        scenario,
+        requests=total.requests,
+        served=total.served,
+        adequate=total.adequate,
+    )
+    replication = records.workload.luck.replication
+    return RunResult(replication, measures, rates, bill.without_columns(), audit)
+
+
+# --- the summary ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSummary:
+    """One slice (the total, a class or an endpoint). Counts are per replication; see docs/metrics.md."""
+
+    requests: Estimate
+    served: Estimate
+    throttled: Estimate
+    timed_out: Estimate
+    rejected: Estimate
+    failed: Estimate
+    unfinished: Estimate
+    attempts: Estimate
+    throttled_attempts: Estimate
+    throttled_requests: Estimate
+    input_tokens: Estimate
+    cached_tokens: Estimate
+    thinking_tokens: Estimate
+    output_tokens: Estimate
+    served_share: Estimate
+    throttled_attempt_share: Estimate
+    throttled_request_share: Estimate
+    goodput_share: Estimate
+    adequate_share: Estimate
+    throughput_per_s: Estimate
+    goodput_per_s: Estimate
+    output_tokens_per_s: Estimate
+    ttft_s: dict[str, Estimate]
+    tpot_s: dict[str, Estimate]
+    e2e_s: dict[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A class against its SLO: ``met`` None means unknown; ``sure`` when the whole interval agrees."""
+
+    share_asked: float
+    share: Estimate
+    met: bool | None
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSummary:
+    """How busy one endpoint was."""
+
+    model: str | None
+    servers: int | None  # None where nothing queues
+    utilisation: Estimate
+    mean_in_service: Estimate
+    mean_in_system: Estimate
+    peak_queue: Estimate
+    peak_in_system: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class CostSummary:
+    """Rates in USD, with intervals."""
+
+    usd_per_hour: Estimate
+    usd_per_day: Estimate
+    usd_per_month: Estimate
+    usd_per_request: Estimate
+    usd_per_thousand_answers: Estimate
+    usd_per_thousand_adequate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class BillSummary:
+    """The exact bill of replication 0 in picodollars, and the mean over replications, line by line."""
+
+    lines: tuple[Line, ...]
+    total_pusd: int | None
+    known_pusd: int
+    waste_pusd: int
+    waste_tokens: int
+    mean_lines: tuple[Line, ...]
+    waste_share: Estimate
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Seconds at each of the summary's ``curve_q``, pooled; None where unserved or too few samples."""
+
+    ttft_s: tuple[float | None, ...]
+    tpot_s: tuple[float | None, ...]
+    e2e_s: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """Whether every replication passed, how many checks that took, and those of replication 0."""
+
+    passed: bool
+    checks_made: int
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """All it takes to run the study again, and to know what it assumed."""
+
+    seed: int
+    replications: int
+    versions: dict[str, str]
+    profiles: dict[str, str]  # model name: digest of its profile
+    prices_on: str
+    scenario_hash: str
+    limiters: dict[str, str]  # endpoint: the limiter assumed
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One study under one policy. Unknown figures are null with a note; nothing is infinite."""
+
+    schema: str
+    scenario: str
+    policy: str
+    study: str
+    replications: int
+    measured_s: float
+    total: SliceSummary
+    by_class: dict[str, SliceSummary]
+    by_endpoint: dict[str, SliceSummary]
+    slo: dict[str, Verdict]
+    loads: dict[str, LoadSummary]
+    costs: CostSummary
+    bill: BillSummary
+    curve_q: tuple[float, ...]
+    curves: dict[str, Curve]  # "total" and the classes
+    audit: AuditSummary
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        """One JSON document; NaN and infinities never occur in it."""
+        plain = _ADAPTER.dump_python(self, mode="json")
+        return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Summary:
+        """The summary in a document of `to_json`; InputError for anything else."""
+        try:
+            plain = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"summary: not a JSON document: {error}.") from None
+        found = plain.get("schema") if isinstance(plain, dict) else None
+        if found != SUMMARY_SCHEMA:
+            raise InputError(f"summary: schema is {found!r}; this version reads {SUMMARY_SCHEMA!r}.")
+        try:
+            return _ADAPTER.validate_python(plain)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise InputError(f"summary: {where}: {fault['msg']}.") from None
+
+
+# --- putting replications together ------------------------------------------------------------
+
+
+def summarise(
+    results: Sequence[RunResult], scenario: Scenario, catalog: Catalog, policy: str | None = None
+) -> Summary:
+    """All replications of one study under one policy.
+
+    ``policy`` is the label shown; by default the name of the scenario's own routing policy. Raises
+    ValueError without a replication.
+    """
+    if not results:
+        raise ValueError("a summary needs at least one replication")
+    runs = sorted(results, key=lambda result: result.replication)
+    measures = [run.measures for run in runs]
+    seconds = scenario.measured_s
+    by_class = {name: [m.by_class[name] for m in measures] for name in measures[0].by_class}
+    by_endpoint = {name: [m.by_endpoint[name] for m in measures] for name in measures[0].by_endpoint}
+    slices = {name: _slice(group, seconds) for name, group in by_class.items()}
+    total = [m.total for m in measures]
+    curves = {"total": _curve(total)} | {name: _curve(group) for name, group in by_class.items()}
+    loads = {name: [m.loads[name] for m in measures] for name in measures[0].loads}
+    return Summary(
+        schema=SUMMARY_SCHEMA,
+        scenario=scenario.name,
+        policy=policy or str(scenario.routing.get("policy", "")),
+        study=scenario.study.kind,
+        replications=len(runs),
+        measured_s=seconds,
+        total=_slice(total, seconds),
+        by_class=slices,
+        by_endpoint={name: _slice(group, seconds) for name, group in by_endpoint.items()},
+        slo={name: _verdict(slices[name], spec) for name, spec in scenario.classes.items() if name in slices},
+        loads={name: _load(group, scenario, catalog, name) for name, group in loads.items()},
+        costs=_costs([run.costs for run in runs], runs[0].bill.notes),
+        bill=_bill([run.bill for run in runs]),
+        curve_q=CURVE_Q,
+        curves=curves,
+        audit=_audit([run.audit for run in runs]),
+        provenance=provenance(scenario, catalog, len(runs)),
+    )
+
+
+_COUNTED = {
+    "requests": "requests",
+    "served": "requests",
+    "throttled": "requests",
+    "timed_out": "requests",
+    "rejected": "requests",
+    "failed": "requests",
+    "unfinished": "requests",
+    "attempts": "attempts",
+    "throttled_attempts": "attempts",
+    "throttled_requests": "requests",
+    "input_tokens": "tokens",
+    "cached_tokens": "tokens",
+    "thinking_tokens": "tokens",
+    "output_tokens": "tokens",
+}
+_SHARES = {  # name: (part, whole)
+    "served_share": ("served", "requests"),
+    "throttled_attempt_share": ("throttled_attempts", "attempts"),
+    "throttled_request_share": ("throttled_requests", "requests"),
+    "goodput_share": ("good", "requests"),
+    "adequate_share": ("adequate", "requests"),
+}
+_RATES = {  # name: (count, unit)
+    "throughput_per_s": ("served", "requests/s"),
+    "goodput_per_s": ("good", "requests/s"),
+    "output_tokens_per_s": ("output_tokens", "tokens/s"),
+}
+
+
+def _slice(slices: Sequence[Slice], measured_s: float) -> SliceSummary:
+    def column(name: str) -> list[Any]:
+        return [getattr(one.counts, name) for one in slices]
+
+    counted = {name: t_interval(column(name), unit) for name, unit in _COUNTED.items()}
+    shares = {
+        name: over_replications(
+            [share(a, b) for a, b in zip(column(part), column(whole), strict=True)],
+            "share",
+            _why_no_share(part, whole),
+        )
+        for name, (part, whole) in _SHARES.items()
+    }
+    rates = {
+        name: t_interval([count / measured_s for count in column(what)], unit)
+        for name, (what, unit) in _RATES.items()
+    }
+    percentiles = {name: _percentiles(slices, name) for name in LATENCIES}
+    return SliceSummary(**counted, **shares, **rates, **percentiles)  # type: ignore[arg-type]
+
+
+def _why_no_share(part: str, whole: str) -> str:
+    if part == "adequate":
+        return "no requests, or a model whose ability is unknown"
+    return f"no {whole}"
+
+
+def _percentiles(slices: Sequence[Slice], name: str) -> dict[str, Estimate]:
+    samples = [getattr(one.latencies, name) for one in slices]
+    pooled = pool(samples)
+    unit = "s/token" if name == "tpot_s" else "s"
+    return {label: quantile_of_pool(pooled, samples, q, unit) for label, q in PERCENTILES.items()}
+
+
+def _curve(slices: Sequence[Slice]) -> Curve:
+    return Curve(*(_points(slices, name) for name in LATENCIES))
+
+
+def _points(slices: Sequence[Slice], name: str) -> tuple[float | None, ...]:
+    pooled = pool([getattr(one.latencies, name) for one in slices])
+    points = [sorted_quantile(pooled, q) for q in CURVE_Q]
+    return tuple(point if point is not None and np.isfinite(point) else None for point in points)
+
+
+def _verdict(one: SliceSummary, spec: RequestClass) -> Verdict:
+    found, asked = one.goodput_share, spec.slo.share
+    if found.value is None:
+        return Verdict(asked, found, None, sure=False)
+    met = found.value >= asked
+    sure = (found.low is not None and found.low >= asked) or (found.high is not None and found.high < asked)
+    return Verdict(asked, found, met, sure=sure)
+
+
+def _load(loads: Sequence[Load], scenario: Scenario, catalog: Catalog, name: str) -> LoadSummary:
+    model = scenario.endpoints[name].model
+    servers = loads[0].servers
+
+    def mean(pick: Callable[[Load], float], unit: str) -> Estimate:
+        return t_interval([pick(load) for load in loads], unit)
+
+    return LoadSummary(
+        model=None if model is None else catalog.model(model, scenario.prices_on).name,
+        servers=int(servers) if np.isfinite(servers) else None,
+        utilisation=over_replications([load.utilisation for load in loads], "share", "no fixed capacity"),
+        mean_in_service=mean(lambda load: load.mean_in_service, "calls"),
+        mean_in_system=mean(lambda load: load.mean_in_system, "calls"),
+        peak_queue=mean(lambda load: load.peak_queue, "calls"),
+        peak_in_system=mean(lambda load: load.peak_in_system, "calls"),
+    )
+
+
+_COST_UNITS = {
+    "usd_per_hour": "USD/h",
+    "usd_per_day": "USD/day",
+    "usd_per_month": "USD/month",
+    "usd_per_request": "USD/request",
+    "usd_per_thousand_answers": "USD/1000 answers",
+    "usd_per_thousand_adequate": "USD/1000 adequate answers",
+}
+
+
+def _costs(rates: Sequence[Costs], notes: Sequence[str]) -> CostSummary:
+    why = "; ".join(notes) if notes else "nothing to divide the cost by, or an ability is unknown"
+    found = {
+        name: over_replications([getattr(one, name) for one in rates], unit, why)
+        for name, unit in _COST_UNITS.items()
+    }
+    return CostSummary(**found)
+
+
+def _bill(bills: Sequence[Bill]) -> BillSummary:
+    first = bills[0]
+    wasted = [share(bill.waste_pusd, bill.known_pusd) for bill in bills]
+    return BillSummary(
+        lines=first.lines,
+        total_pusd=first.total_pusd,
+        known_pusd=first.known_pusd,
+        waste_pusd=first.waste_pusd,
+        waste_tokens=first.waste_tokens,
+        mean_lines=mean_bill([bill.lines for bill in bills]),
+        waste_share=over_replications(wasted, "share", "nothing was billed"),
+        notes=tuple(dict.fromkeys(note for bill in bills for note in bill.notes)),
+    )
+
+
+def _audit(audits: Sequence[Audit]) -> AuditSummary:
+    made = sum(len(one.checks) for one in audits)
+    return AuditSummary(all(one.passed for one in audits), made, audits[0].checks)
+
+
+# --- provenance -------------------------------------------------------------------------------
+
+
+def provenance(scenario: Scenario, catalog: Catalog, replications: int) -> Provenance:
+    """Seed, versions, profile digests, price date, scenario hash and the limiters assumed."""
+    used = [e.model for e in scenario.endpoints.values() if e.model is not None]
+    models = [catalog.model(name, scenario.prices_on) for name in used]
+    return Provenance(
+        seed=scenario.seed,
+        replications=replications,
+        versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        profiles={model.name: model.digest for model in models},
+        prices_on=scenario.prices_on.isoformat(),
+        scenario_hash=scenario_hash(scenario),
+        limiters=_limiters(scenario),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _limiters(scenario: Scenario) -> dict[str, str]:
+    found = {}
+    for name, endpoint in scenario.endpoints.items():
+        limits: Limits | None = None
+        if isinstance(endpoint, PayAsYouGo):
+            limits = endpoint.limits or (Limits() if endpoint.tier else None)
+        elif isinstance(endpoint, Provisioned):
+            limits = endpoint.spill_limits
+        if limits is not None:
+            found[name] = f"{limits.algorithm} over {limits.window_s:g} s (assumed: not published)"
+    return found
+
+
+_ADAPTER = TypeAdapter(Summary)

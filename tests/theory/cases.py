@@ -1,0 +1,287 @@
+"""The reference cases, and how each reads as an ordinary scenario.
+
+    from cases import read_cases, scenario_of
+    mapping = scenario_of(read_cases()["mmc-01"], requests=100_000, seed=1)
+
+The mapping can be written to a YAML file and run with ``proflash run``. Cases whose stations do not
+exist yet (processor sharing, priorities, modulated arrivals, abandonment) are not in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).with_name("reference_cases.json")
+WARMUP_SHARE = 0.05
+MINUTE_S = 60.0
+
+Mapping = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One textbook model: parameters, exact metrics, and the requests a 1 % half-width (99 %) takes."""
+
+    id: str
+    family: str
+    model: str
+    parameters: Mapping
+    metrics: dict[str, Any]
+    source: str = ""
+    requests_for_1pct: dict[str, float] | None = None
+
+
+def read_cases() -> dict[str, Case]:
+    """The reference cases by id."""
+    found = json.loads(REFERENCE.read_text(encoding="utf-8"))["cases"]
+    return {entry["id"]: Case(**entry) for entry in found}
+
+
+def scenario_of(case: Case, requests: float, seed: int) -> Mapping:
+    """The case as a scenario mapping that offers about ``requests`` requests in one replication."""
+    return _BUILDERS[case.family](case.parameters, requests) | {"name": case.id, "seed": seed}
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def constant(value: float) -> Mapping:
+    """Always ``value``."""
+    return {"kind": "constant", "value": float(value)}
+
+
+def exponential(mean: float) -> Mapping:
+    """Exponential with ``mean``."""
+    return {"kind": "exponential", "mean": float(mean)}
+
+
+def poisson(rate_per_s: float) -> Mapping:
+    """Poisson arrivals."""
+    return {"kind": "poisson", "rate_per_s": float(rate_per_s)}
+
+
+def instances(latency: Mapping, servers: int, **more: Any) -> Mapping:
+    """``servers`` slots behind one first-come queue."""
+    return {"buy": "instances", "slots": servers, "latency": latency, **more}
+
+
+def study(
+    arrivals: Mapping,
+    rate_per_s: float,
+    endpoints: Mapping,
+    requests: float,
+    *,
+    routing: Mapping | None = None,
+    client: Mapping | None = None,
+    input_tokens: Mapping | None = None,
+) -> Mapping:
+    """A steady-state study of one class, with a warm-up of 5 %."""
+    duration_s = requests / rate_per_s
+    return {
+        "schema": "proflash/scenario/v1",
+        "name": "theory",
+        "prices_on": "2026-11-22",
+        "start": "2026-11-22T00:00:00",
+        "duration_s": duration_s,
+        "study": {"kind": "steady_state", "warmup_s": WARMUP_SHARE * duration_s},
+        "classes": {
+            "customer": {
+                "arrivals": arrivals,
+                "input_tokens": input_tokens or constant(1),
+                "output_tokens": constant(1),
+            }
+        },
+        "endpoints": endpoints,
+        "routing": routing or {"policy": "static", "endpoint": next(iter(endpoints))},
+        "client": {"max_attempts": 1} | (client or {}),
+    }
+
+
+def single(arrivals: Mapping, rate_per_s: float, station: Mapping, requests: float, **more: Any) -> Mapping:
+    """One queue and nothing else."""
+    return study(arrivals, rate_per_s, {"queue": station}, requests, **more)
+
+
+# --- one station ------------------------------------------------------------------------------
+
+
+def _mmc(p: Mapping, requests: float) -> Mapping:
+    rate, servers = p["arrival_rate_per_s"], p["servers"]
+    bound = {"queue_limit": p["system_capacity"] - servers} if "system_capacity" in p else {}
+    station = instances(exponential(1 / p["service_rate_per_s"]), servers, **bound)
+    return single(poisson(rate), rate, station, requests)
+
+
+def _mdc(p: Mapping, requests: float) -> Mapping:
+    rate = p["arrival_rate_per_s"]
+    return single(poisson(rate), rate, instances(constant(p["service_time_s"]), p["servers"]), requests)
+
+
+def _mg1_lognormal(p: Mapping, requests: float) -> Mapping:
+    rate = p["arrival_rate_per_s"]
+    law = {"kind": "lognormal", "mean": p["service_mean_s"], "cv": p["service_cv"]}
+    return single(poisson(rate), rate, instances(law, 1), requests)
+
+
+def _mg1_h2(p: Mapping, requests: float) -> Mapping:
+    rate, share = p["arrival_rate_per_s"], p["branch1_probability"]
+    first, second = exponential(p["branch1_mean_s"]), exponential(p["branch2_mean_s"])
+    parts = [{"weight": share, "of": first}, {"weight": 1 - share, "of": second}]
+    return single(poisson(rate), rate, instances({"kind": "mixture", "parts": parts}, 1), requests)
+
+
+def _gamma_arrivals(p: Mapping) -> Mapping:
+    return {"kind": "gamma", "rate_per_s": 1 / p["interarrival_mean_s"], "cv": p["gamma_shape"] ** -0.5}
+
+
+def _gim1(p: Mapping, requests: float) -> Mapping:
+    if p["interarrival"] == "gamma":
+        arrivals = _gamma_arrivals(p)
+    else:
+        arrivals = {"kind": "deterministic", "rate_per_s": 1 / p["interarrival_s"]}
+    station = instances(exponential(1 / p["service_rate_per_s"]), 1)
+    return single(arrivals, arrivals["rate_per_s"], station, requests)
+
+
+def _gg1(p: Mapping, requests: float) -> Mapping:
+    arrivals = _gamma_arrivals(p)
+    law = {"kind": "lognormal", "mean": p["service_mean_s"], "cv": p["service_cv"]}
+    return single(arrivals, arrivals["rate_per_s"], instances(law, 1), requests)
+
+
+def _batches(p: Mapping, requests: float) -> Mapping:
+    jobs, size = p["batch_arrival_rate_per_s"], p["batch_size_mean"]
+    arrivals = {"kind": "fan_out", "jobs_per_s": jobs, "queries": constant(size)}
+    return single(arrivals, jobs * size, instances(exponential(1 / p["service_rate_per_s"]), 1), requests)
+
+
+def _retrial(p: Mapping, requests: float) -> Mapping:
+    rate, mean_s = p["arrival_rate_per_s"], p["mean_backoff_s"]
+    backoff = {"base_s": mean_s, "multiplier": 1.0, "cap_s": mean_s, "jitter": "exponential"}
+    station = instances(exponential(1 / p["service_rate_per_s"]), p["servers"], queue_limit=0)
+    client = {"max_attempts": 10**6, "backoff": backoff}
+    return single(poisson(rate), rate, station, requests, client=client)
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def limited(rate_per_s: float, limits: Mapping, requests: float, **more: Any) -> Mapping:
+    """Poisson requests against rate limits, over whole windows; what is admitted is served in no time."""
+    station = {"buy": "payg", "latency": constant(0), "limits": limits}
+    mapping = study(poisson(rate_per_s), rate_per_s, {"queue": station}, requests, **more)
+    minutes = max(round(mapping["duration_s"] / MINUTE_S), 20)
+    warmup_s = round(minutes * WARMUP_SHARE) * MINUTE_S
+    steady = {"kind": "steady_state", "warmup_s": warmup_s}
+    return mapping | {"duration_s": minutes * MINUTE_S, "study": steady}
+
+
+def _token_bucket(p: Mapping, requests: float) -> Mapping:
+    rpm = round(p["refill_rate_tokens_per_s"] * MINUTE_S)
+    share = p["bucket_capacity_tokens"] / rpm
+    assert share * rpm == p["bucket_capacity_tokens"]  # in floats, too
+    limits = {"rpm": rpm, "algorithm": "token_bucket", "burst_share": share}
+    return limited(p["arrival_rate_per_s"], limits, requests)
+
+
+def _fixed_window(p: Mapping, requests: float) -> Mapping:
+    return limited(p["arrival_rate_per_s"], {"rpm": p["limit_requests"]}, requests)
+
+
+def _sliding_log(p: Mapping, requests: float) -> Mapping:
+    limits = {"rpm": p["limit_requests"], "algorithm": "sliding_log"}
+    return limited(p["arrival_rate_per_s"], limits, requests)
+
+
+def _sliding_log_all(p: Mapping, requests: float) -> Mapping:
+    limits = {"rpm": p["limit_requests"], "algorithm": "sliding_log_all"}
+    return limited(p["arrival_rate_per_s"], limits, requests)
+
+
+def _fixed_window_cost(p: Mapping, requests: float) -> Mapping:
+    weighted = zip(p["cost_values_units"], p["cost_probabilities"], strict=True)
+    parts = [{"weight": chance, "of": constant(value)} for value, chance in weighted]
+    limits = {"input_tpm": p["limit_units_per_window"]}
+    if "limit_requests_per_window" in p:
+        limits["rpm"] = p["limit_requests_per_window"]
+    tokens = {"kind": "mixture", "parts": parts}
+    return limited(p["arrival_rate_per_s"], limits, requests, input_tokens=tokens)
+
+
+def _rpd(p: Mapping, requests: float) -> Mapping:
+    """One local day of evenly spaced requests; ``requests`` is the day's own."""
+    rate = p["arrivals_per_minute"] / MINUTE_S
+    mapping = limited(rate, {"rpd": p["limit_requests_per_day"]}, requests)
+    arrivals = {"kind": "deterministic", "rate_per_s": rate}
+    mapping["classes"]["customer"]["arrivals"] = arrivals
+    return mapping | {
+        "start": f"{p['local_date']}T00:00:00",
+        "timezone": p["timezone"],
+        "duration_s": p["day_length_h"] * 3600.0,
+        "study": {"kind": "terminating"},
+    }
+
+
+# --- several stations -------------------------------------------------------------------------
+
+
+def _tandem(p: Mapping, requests: float) -> Mapping:
+    first = instances(exponential(1 / p["node1_service_rate_per_s"]), p["node1_servers"], then="second")
+    second = instances(exponential(1 / p["node2_service_rate_per_s"]), p["node2_servers"])
+    rate = p["arrival_rate_per_s"]
+    return study(poisson(rate), rate, {"first": first, "second": second}, requests)
+
+
+def _split(p: Mapping, requests: float) -> Mapping:
+    pools = zip(p["service_rates_per_s"], p["servers"], strict=True)
+    endpoints = {f"pool{k}": instances(exponential(1 / mu), c) for k, (mu, c) in enumerate(pools, 1)}
+    weights = dict(zip(endpoints, p["route_probabilities"], strict=True))
+    rate = p["arrival_rate_per_s"]
+    return study(poisson(rate), rate, endpoints, requests, routing={"policy": "split", "weights": weights})
+
+
+def _transient(p: Mapping, requests: float) -> Mapping:
+    """Many independent queues, each with a class of its own, all empty at the start."""
+    rate, end_s = p["arrival_rate_per_s"], max(p["times_s"])
+    queues = max(round(requests / rate / end_s), 1)
+    station = instances(exponential(1 / p["service_rate_per_s"]), 1)
+    mapping = single(poisson(rate), rate, station, requests)
+    customer = mapping["classes"]["customer"]
+    names = [f"q{k}" for k in range(queues)]
+    return mapping | {
+        "duration_s": end_s,
+        "study": {"kind": "terminating"},
+        "classes": dict.fromkeys(names, customer),
+        "endpoints": dict.fromkeys(names, station),
+        "routing": {"policy": "static", "by_class": {name: name for name in names}},
+    }
+
+
+_BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
+    "mm1": _mmc,
+    "mmc": _mmc,
+    "mmck": _mmc,
+    "erlang_b": _mmc,
+    "md1": _mdc,
+    "mdc": _mdc,
+    "mg1_lognormal": _mg1_lognormal,
+    "mg1_h2": _mg1_h2,
+    "gim1": _gim1,
+    "gg1_bounds": _gg1,
+    "batch_arrivals": _batches,
+    "retrial": _retrial,
+    "token_bucket": _token_bucket,
+    "fixed_window": _fixed_window,
+    "sliding_log": _sliding_log,
+    "sliding_log_all": _sliding_log_all,
+    "fixed_window_cost": _fixed_window_cost,
+    "fixed_window_cost_joint": _fixed_window_cost,
+    "rpd_dst": _rpd,
+    "tandem": _tandem,
+    "routed_split": _split,
+    "mm1_transient": _transient,
+}

@@ -1,0 +1,109 @@
+"""Closed forms of queueing theory, written for clarity; the engine is held against them.
+
+Rates are per second, times in seconds, ``a`` is the offered load in servers (Erlang). Sources: Kleinrock,
+Queueing Systems I (1975); Adan and Resing, Queueing Systems (2015); Gross et al., Fundamentals of
+Queueing Theory (2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import poisson
+
+
+class Queue(NamedTuple):
+    """What a stationary first-come queue is asked for."""
+
+    p_wait: float
+    mean_wait_s: float
+    mean_response_s: float
+
+
+def erlang_b(servers: int, a: float) -> float:
+    """Probability of loss in M/G/c/c, by the stable recursion in 1/B."""
+    inverse = 1.0
+    for k in range(1, servers + 1):
+        inverse = 1.0 + inverse * k / a
+    return 1.0 / inverse
+
+
+def erlang_c(servers: int, a: float) -> float:
+    """Probability of waiting in M/M/c; ``a < servers``."""
+    blocked = erlang_b(servers, a)
+    return blocked / (1 - (a / servers) * (1 - blocked))
+
+
+def mmc(rate: float, mean_s: float, servers: int) -> Queue:
+    """M/M/c."""
+    a = rate * mean_s
+    p_wait = erlang_c(servers, a)
+    wait_s = p_wait * mean_s / (servers - a)
+    return Queue(p_wait, wait_s, wait_s + mean_s)
+
+
+def mmc_wait_quantile(rate: float, mean_s: float, servers: int, share: float) -> float:
+    """Smallest t with P(W <= t) >= share: the wait of those who wait is exponential."""
+    a = rate * mean_s
+    p_wait = erlang_c(servers, a)
+    return max(math.log(p_wait / (1 - share)) * mean_s / (servers - a), 0.0)
+
+
+def mg1(rate: float, mean_s: float, cv: float) -> Queue:
+    """M/G/1 by Pollaczek and Khinchine."""
+    rho = rate * mean_s
+    wait_s = rho * mean_s * (1 + cv**2) / (2 * (1 - rho))
+    return Queue(rho, wait_s, wait_s + mean_s)
+
+
+def md1_wait_cdf(rate: float, service_s: float, t: float) -> float:
+    """P(W <= t) in M/D/1, by Erlang's alternating series; sound for t up to about 15 services."""
+    terms = (
+        (-rate * (t - k * service_s)) ** k / math.factorial(k) * math.exp(rate * (t - k * service_s))
+        for k in range(int(t // service_s) + 1)
+    )
+    return (1 - rate * service_s) * math.fsum(terms)
+
+
+def mmck_law(rate: float, mean_s: float, servers: int, capacity: int) -> NDArray[np.float64]:
+    """Stationary number in system of M/M/c/K: a birth and death chain."""
+    weights = [1.0]
+    for n in range(1, capacity + 1):
+        weights.append(weights[-1] * rate * mean_s / min(n, servers))
+    law = np.array(weights)
+    return law / law.sum()
+
+
+def tandem_response_s(rate: float, stages: Sequence[tuple[float, int]]) -> float:
+    """Mean response of M/M/c queues in a row, ``(mean_s, servers)`` each: Burke's theorem."""
+    return sum(mmc(rate, mean_s, servers).mean_response_s for mean_s, servers in stages)
+
+
+def fixed_window_loss(rate: float, window_s: float, limit: int) -> float:
+    """Share refused when Poisson calls meet ``limit`` a window: E[(N - L)+] / E[N]."""
+    mean = rate * window_s
+    admitted = sum(poisson.sf(k, mean) for k in range(limit))
+    return 1 - admitted / mean
+
+
+def retrial_mean_orbit(rate: float, mean_s: float, backoff_s: float) -> float:
+    """Mean number that wait to try again in the M/M/1/1 retrial queue (Falin and Templeton 1997)."""
+    rho = rate * mean_s
+    return rho**2 / (1 - rho) + rho * rate * backoff_s / (1 - rho)
+
+
+def transient_level(rates: Sequence[float], step_s: float, mean_s: float) -> list[float]:
+    """Mean number in M_t/M/infinity at the end of each step of constant rate, from empty.
+
+    ``m' = rate - m / mean_s``, solved step by step.
+    """
+    level, found = 0.0, []
+    decay = math.exp(-step_s / mean_s)
+    for rate in rates:
+        level = level * decay + rate * mean_s * (1 - decay)
+        found.append(level)
+    return found

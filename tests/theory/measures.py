@@ -1,0 +1,163 @@
+"""The textbook's metrics of one run, read from its records.
+
+Only requests that arrived after the warm-up count, and time averages run from the warm-up to the end of
+the arrivals. Every function returns metrics under the names the reference cases use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from cases import Case
+from numpy.typing import NDArray
+
+from sim.records import Outcome, Records
+from sim.scenario import Scenario
+
+Floats = NDArray[np.float64]
+Metrics = dict[str, float]
+
+
+def measure(case: Case, records: Records, scenario: Scenario) -> Metrics:
+    """All metrics of the case's family that one run yields."""
+    return _MEASURES.get(case.family, station)(records, scenario, case)
+
+
+def quantile(values: Floats, share: float) -> float:
+    """The smallest t with P(X <= t) >= share."""
+    rank = max(int(np.ceil(share * len(values) - 1e-9)), 1)
+    return float(np.partition(values, rank - 1)[rank - 1])
+
+
+def time_average(begin_s: Floats, end_s: Floats, scenario: Scenario) -> float:
+    """Mean number of the intervals that are open, over the measured stretch."""
+    low, high = scenario.study.warmup_s, scenario.duration_s
+    return float((np.clip(end_s, low, high) - np.clip(begin_s, low, high)).sum() / (high - low))
+
+
+def _spread(values: Floats, name: str) -> Metrics:
+    if not len(values):
+        return {}
+    tails = {f"p{round(100 * q)}_{name}": quantile(values, q) for q in (0.95, 0.99)}
+    return {f"mean_{name}": float(values.mean()), f"sd_{name}": float(values.std()), **tails}
+
+
+def station(records: Records, scenario: Scenario, case: Case | None = None, index: int = 0) -> Metrics:
+    """One first-come station, bounded or not; also under the ``_accepted`` names of the loss systems."""
+    a = records.attempts
+    own = a.endpoint == index
+    late = own & (a.send_s >= scenario.study.warmup_s)
+    served = late & (a.outcome == Outcome.SERVED)
+    begun = own & (a.outcome == Outcome.SERVED)
+    wait, response = (a.begin_s - a.send_s)[served], (a.end_s - a.send_s)[served]
+    busy = time_average(a.begin_s[begun], a.free_s[begun], scenario)
+    queue = time_average(a.send_s[begun], a.begin_s[begun], scenario)
+    found = {
+        "p_loss": 1 - served.sum() / late.sum(),
+        "p_wait": float((wait > 0).mean()),
+        **_spread(wait, "wait_s"),
+        **_spread(response, "response_s"),
+        "utilization": busy / records.stations[index].servers,
+        "mean_in_queue": queue,
+        "mean_in_system": busy + queue,
+        "throughput_per_s": served.sum() / scenario.measured_s,
+    }
+    renamed = {name.removesuffix("_s") + "_accepted_s": v for name, v in found.items() if name.endswith("_s")}
+    return found | renamed | {"p_wait_accepted": found["p_wait"]}
+
+
+def limits(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """What a rate limit let through, by request, by token and by window."""
+    a, window_s = records.attempts, 60.0
+    late = a.send_s >= scenario.study.warmup_s
+    tokens = records.workload.input_tokens[a.request[late]]
+    refused, sent_s = a.outcome[late] == Outcome.THROTTLED, a.send_s[late]
+    windows = scenario.measured_s / window_s
+    index = (sent_s // window_s).astype(int)
+    return {
+        "p_reject": float(refused.mean()),
+        "p_reject_cost": float(tokens[refused].sum() / tokens.sum()),
+        "admitted_rate_per_s": float((~refused).sum() / scenario.measured_s),
+        "rejected_rate_per_s": float(refused.sum() / scenario.measured_s),
+        "p_window_has_reject": len(np.unique(index[refused])) / windows,
+        "admitted_per_window": float((~refused).sum() / windows),
+        "admitted_requests_per_window": float((~refused).sum() / windows),
+    }
+
+
+def daily(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Counts of a day under a daily limit."""
+    refused = int((records.attempts.outcome == Outcome.THROTTLED).sum())
+    n = len(records.workload)
+    return {"offered_requests": n, "admitted_requests": n - refused, "rejected_requests": refused}
+
+
+def tandem(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Two stations in a row."""
+    load, requests = records.workload, records.requests
+    late = load.arrival_s >= scenario.study.warmup_s
+    response = (requests.end_s - load.arrival_s)[late]
+    nodes = {
+        f"node{k + 1}_mean_response_s": station(records, scenario, index=k)["mean_response_s"] for k in (0, 1)
+    }
+    inside = time_average(load.arrival_s, requests.end_s, scenario)
+    return nodes | _spread(response, "response_s") | {"mean_in_system": inside}
+
+
+def split(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Independent pools, and all requests together."""
+    load, found = records.workload, {}
+    for k, name in enumerate(records.endpoint_names):
+        found |= {f"{name}_{key}": value for key, value in station(records, scenario, index=k).items()}
+    late = load.arrival_s >= scenario.study.warmup_s
+    return found | {"overall_mean_response_s": float((records.requests.end_s - load.arrival_s)[late].mean())}
+
+
+def retrial(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """A loss station whose refused requests come back."""
+    a, load = records.attempts, records.workload
+    warm = scenario.study.warmup_s
+    late = load.arrival_s >= warm
+    first = a.number == 1
+    blocked = (a.outcome == Outcome.REJECTED)[first & late[a.request]]
+    begun = a.outcome == Outcome.SERVED
+    arrived, begin = load.arrival_s[a.request[begun]], a.begin_s[begun]
+    busy = time_average(begin, a.free_s[begun], scenario)
+    measured = (a.send_s >= warm) & (a.send_s < scenario.duration_s)
+    return {
+        "p_first_attempt_blocked": float(blocked.mean()),
+        "mean_orbit": time_average(arrived, begin, scenario),
+        "mean_busy": busy,
+        "mean_orbit_time_s": float((begin - arrived)[arrived >= warm].mean()),
+        "mean_retries_per_request": float((records.requests.attempts[late] - 1).mean()),
+        "utilization": busy / records.stations[0].servers,
+        "attempt_rate_per_s": float(measured.sum() / scenario.measured_s),
+    }
+
+
+def transient(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Number in system at given times, averaged over the queues of the run."""
+    a, found = records.attempts, {}
+    queues = len(records.stations)
+    for t in case.parameters["times_s"]:
+        inside = (a.send_s <= t) & (a.free_s > t)
+        level = np.bincount(a.endpoint[inside], minlength=queues)
+        found[f"mean_in_system_at_{t:g}_s"] = float(level.mean())
+        found[f"p_empty_at_{t:g}_s"] = float((level == 0).mean())
+    return found
+
+
+_MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
+    "token_bucket": limits,
+    "fixed_window": limits,
+    "sliding_log": limits,
+    "sliding_log_all": limits,
+    "fixed_window_cost": limits,
+    "fixed_window_cost_joint": limits,
+    "rpd_dst": daily,
+    "tandem": tandem,
+    "routed_split": split,
+    "retrial": retrial,
+    "mm1_transient": transient,
+}
