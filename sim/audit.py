@@ -171,10 +171,18 @@ def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mas
     used = output.astype(np.int64) + thinking
     cap = _caps(records, scenario, catalog)
     begun = ~np.isnan(attempts.begin_s)
-    cut_short = (attempts.outcome == Outcome.TIMED_OUT) & scenario.client.cancel_on_timeout
+    cut_short = _cancelled(attempts, scenario)
     whole = (output == asked) | ((used == cap) & (output < asked) & (output >= 1))
     fine = (output >= 0) & (thinking >= 0) & (output <= asked) & (used <= cap) & (whole | cut_short)
     return np.asarray(np.where(begun, ~fine, used != 0))
+
+
+def _cancelled(attempts: Attempts, scenario: Scenario) -> Mask:
+    """Calls whose service stopped because the client stopped waiting."""
+    client = scenario.client
+    if not client.cancel_on_timeout or client.timeout_s is None:
+        return np.zeros(len(attempts), dtype=bool)
+    return np.asarray(attempts.free_s >= attempts.send_s + client.timeout_s)
 
 
 def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.int64]:

@@ -219,16 +219,23 @@ def _burnt(records: Records, throughput: Throughput, rows: NDArray[np.intp]) -> 
 
 
 def _replay(at_s: Floats, amounts: Floats, admissions: Mask, window_s: float, offset_s: float) -> float:
-    """Most in use right after an admission; at equal times settlements come first."""
-    order = np.lexsort((admissions, at_s))
-    windows = ((at_s[order] + offset_s) // window_s).tolist()
+    """Most in use right after an admission.
+
+    The rows do not tell the order of events at one instant, so what is returned then counts before the
+    admissions, and what is charged then after them: the kindest order, exact where nothing coincides.
+    """
+    times, group = np.unique(at_s, return_inverse=True)
+    kinds = (admissions, ~admissions & (amounts < 0), ~admissions & (amounts >= 0))
+    added, returned, charged = (
+        np.bincount(group[kind], weights=amounts[kind], minlength=len(times)).tolist() for kind in kinds
+    )
+    windows = ((times + offset_s) // window_s).tolist()
     current, used, most = -1.0, 0.0, 0.0
-    for window, amount, admitted in zip(
-        windows, amounts[order].tolist(), admissions[order].tolist(), strict=True
-    ):
+    for window, plus, minus, late in zip(windows, added, returned, charged, strict=True):
         if window != current:
             current, used = window, 0.0
-        used = max(used + amount, 0.0)
-        if admitted and used > most:
+        used += plus + minus
+        if plus and used > most:
             most = used
+        used = max(used + late, 0.0)
     return most

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from profiles.errors import InputError
+from profiles.files import write_atomically
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import StudyRun, study
 from sim.progress import Mode, progress_reporter
@@ -151,7 +152,7 @@ def init_command(
     text = preset_text(preset)
     if out.exists() and not force:
         raise InputError(f"{out}: exists already; name another file with --out, or replace it with --force.")
-    _write(out, text)
+    write_atomically(out, text)
     typer.echo(f"{out}: written. Next: proflash check {out}; proflash plan {out}", err=True)
 
 
@@ -203,15 +204,13 @@ def _save_run(folder: Path, result: StudyRun) -> None:
 
 
 def _save_plan(folder: Path, spec: Scenario, result: Plan) -> None:
-    from sim.store import save_plan
+    """Store the plan with the run it recommends: scenario under that routing, its summary, its records."""
+    from sim.engine.run import simulate
+    from sim.store import save_run
 
-    save_plan(folder, spec, result.to_json())
-
-
-def _write(path: Path, text: str) -> None:
-    from sim.store import write_text
-
-    write_text(path, text)
+    best = result.best
+    chosen = spec.model_copy(update={"routing": best.routing})
+    save_run(folder, chosen, best.summary, simulate(chosen), plan_json=result.to_json())
 
 
 def _gate(summary: Summary, *, fail_on_slo: bool, fail_above: float | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -29,9 +30,9 @@ _PRESETS = "sim.presets"
 
 
 def load_scenario(path_or_preset: str | Path, overrides: Sequence[str] = ()) -> Scenario:
-    """The scenario in a file, or the shipped preset of that name, with ``a.b.c=value`` overrides applied.
+    """The scenario in a file or the shipped preset of that name, with ``a.b.c=value`` overrides applied.
 
-    Relative trace and profile paths are taken from the file's folder; traces are also looked for in
+    ``-`` reads YAML from standard input. Relative trace and profile paths are taken from the file's folder; traces are also looked for in
     the folders of PROFLASH_TRACES. Raises InputError.
     """
     where, data, folder = _read(path_or_preset)
@@ -90,6 +91,8 @@ def _presets() -> str:
 def _read(source: str | Path) -> tuple[str, dict[str, Any], Path]:
     """Where it came from, the raw mapping, and the folder its paths are relative to."""
     text = str(source)
+    if text == "-":
+        return "standard input", read_yaml(sys.stdin.read()), Path.cwd()
     if isinstance(source, str) and text in preset_names():
         return f"preset {text}", read_yaml(preset_text(text)), Path.cwd()
     path = Path(source)

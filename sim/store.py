@@ -26,7 +26,8 @@ from sim.summary import Summary
 
 SCENARIO, SUMMARY, PROVENANCE = "scenario.yaml", "summary.json", "provenance.json"
 REQUESTS, ATTEMPTS = "requests.parquet", "attempts.parquet"
-FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS})
+PLAN = "plan.json"  # beside a run that `plan` recommended
+FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS, PLAN})
 
 Columns = dict[str, NDArray[Any]]
 
@@ -49,9 +50,15 @@ class StoredRun:
 
 
 def save_run(
-    folder: Path | str, scenario: Scenario, summary: Summary, records: Records | None = None
+    folder: Path | str,
+    scenario: Scenario,
+    summary: Summary,
+    records: Records | None = None,
+    plan_json: str | None = None,
 ) -> Path:
     """Write a run to ``folder``, replacing a run that is there, and return the folder.
+
+    ``plan_json`` is the plan that recommends this run, where there is one.
 
     Raises InputError when the folder holds anything else or cannot be written.
     """
@@ -64,6 +71,9 @@ def save_run(
         raise InputError(f"{target}: cannot be written: {error.strerror or error}.") from None
     try:
         _fill(draft, scenario, summary, records)
+        if plan_json is not None:
+            (draft / PLAN).write_text(plan_json, encoding="utf-8")
+            _sync(draft / PLAN)
         _move(draft, target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}.") from None

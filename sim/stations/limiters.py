@@ -8,8 +8,7 @@ all or none.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Protocol
@@ -19,6 +18,8 @@ from sim.records import Reason
 from sim.scenario import Limits
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
+
+_LEAST_WAIT_S = 1e-9  # a rounding error before a boundary the difference may be 0, which means "pass"
 
 
 class Limiter(Protocol):
@@ -50,7 +51,7 @@ class FixedWindow:
             return 0.0
         if cost > self._limit:
             return math.inf
-        return (index + 1) * self._window_s - self._offset_s - now
+        return max((index + 1) * self._window_s - self._offset_s - now, _LEAST_WAIT_S)
 
     def take(self, now: float, cost: float) -> None:
         """See `Limiter`."""
@@ -112,32 +113,33 @@ class SlidingLog:
 
     def __init__(self, limit: float, window_s: float, *, count_refused: bool) -> None:
         self._limit, self._window_s, self._count_refused = limit, window_s, count_refused
-        self._log: deque[tuple[float, float]] = deque()
-        self._used = 0.0
+        self._times_s: list[float] = []
+        self._totals: list[float] = []  # all cost up to and including each entry
+        self._head = 0  # the oldest entry inside the window
+        self._gone = 0.0  # all cost before it
 
     def wait_s(self, now: float, cost: float) -> float:
         """See `Limiter`."""
-        log = self._log
-        while log and log[0][0] + self._window_s <= now:
-            self._used -= log.popleft()[1]
-        if self._used + cost <= self._limit:
+        self._expire(now)
+        used = (self._totals[-1] if self._totals else 0.0) - self._gone
+        if used + cost <= self._limit:
             return 0.0
         if cost > self._limit:
             return math.inf
-        return self._time_to_fall_to(self._limit - cost) - now
+        last_to_leave = bisect_left(self._totals, self._gone + used + cost - self._limit, self._head)
+        return self._times_s[last_to_leave] + self._window_s - now
 
-    def _time_to_fall_to(self, level: float) -> float:
-        used = self._used
-        for at_s, cost in self._log:
-            used -= cost
-            if used <= level:
-                return at_s + self._window_s
-        return self._log[-1][0] + self._window_s
+    def _expire(self, now: float) -> None:
+        times_s, head = self._times_s, self._head
+        while head < len(times_s) and times_s[head] + self._window_s <= now:
+            head += 1
+        if head != self._head:
+            self._head, self._gone = head, self._totals[head - 1]
 
     def take(self, now: float, cost: float) -> None:
         """See `Limiter`."""
-        self._log.append((now, cost))
-        self._used += cost
+        self._times_s.append(now)
+        self._totals.append((self._totals[-1] if self._totals else 0.0) + cost)
 
     def refuse(self, now: float, cost: float) -> None:
         """A refused call counts where the scenario says so."""

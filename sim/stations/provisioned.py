@@ -112,7 +112,9 @@ class ProvisionedStation(Station):
 
     def _free(self, call: Call) -> None:
         now = call.free_s
-        output = self._burn.output(call.request, call.service)
+        total_s = self.services.total_s[call.service][call.request]
+        share = (now - call.begin_s) / total_s if now < call.begin_s + total_s else 1.0  # cut short: in part
+        output = share * self._burn.output(call.request, call.service)
         self._estimate += _MEMORY * (output - self._estimate)
         if call.lane == Lane.OWN:
             self._roll(now)

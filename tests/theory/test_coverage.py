@@ -29,7 +29,10 @@ def test_95_percent_intervals_of_the_mean_wait_cover_it(rate):
 def test_lindleys_recursion_is_that_of_a_plain_loop():
     rng = np.random.default_rng(3)
     found = waits(np.random.default_rng(3), 0.7, 1)[0]
-    service, gaps = rng.standard_exponential((1, REQUESTS))[0], rng.standard_exponential((1, REQUESTS))[0] / 0.7
+    service, gaps = (
+        rng.standard_exponential((1, REQUESTS))[0],
+        rng.standard_exponential((1, REQUESTS))[0] / 0.7,
+    )
     wait = 0.0
     for k in range(REQUESTS):
         assert found[k] == pytest.approx(wait, abs=1e-9)

@@ -31,7 +31,9 @@ def needs_of(case: Case) -> dict[str, float]:
 def daily(case: Case) -> list[Verdict]:
     """The daily limits are arithmetic: one run, equal counts."""
     found = observe(case, 1, 1, 0)
-    return [Verdict(case.id, name, float(value), found[name], 0.0, 0.0) for name, value in case.metrics.items()]
+    return [
+        Verdict(case.id, name, float(value), found[name], 0.0, 0.0) for name, value in case.metrics.items()
+    ]
 
 
 def verdicts_of(case: Case, most: float, seed: int, pool: ProcessPoolExecutor) -> Iterator[Verdict]:

@@ -1,0 +1,245 @@
+"""Summaries, plans and checks as tables on a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from profiles.errors import InputError
+from sim.experiments.plan import Option, Plan
+from sim.experiments.recommend import Requirement, describe
+from sim.luck import Luck
+from sim.report.words import count, money, seconds, share
+from sim.scenario import Scenario
+from sim.stats import Estimate
+from sim.summary import SliceSummary, Summary
+from sim.workload.sample import sample
+from sim.world import World
+
+_WIDTH_OF_FILES = 140  # where stdout is no terminal
+
+
+def _console() -> Console:
+    width = shutil.get_terminal_size((_WIDTH_OF_FILES, 40)).columns if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return Console(width=max(width, 80), highlight=False)
+
+
+def print_plan(plan: Plan) -> None:
+    """The options side by side, what each class got, and the recommendation last."""
+    console = _console()
+    console.print(_options(plan))
+    for option in plan.options:
+        if option.label == plan.recommended:
+            console.print(_classes(option.summary, f"{option.label}: by class"))
+            console.print(_routes(option))
+    console.print(f"\n[bold]{escape(plan.sentence)}[/bold]\n")
+    _bullets(console, "Why", plan.reasons)
+    _bullets(console, "Careful", plan.warnings)
+    _bullets(console, "Assumed", [f"{a.what}: {a.note or a.source}" for a in plan.assumptions if a.grade != "published"])
+    console.print(_provenance(plan.best.summary))
+
+
+def print_summary(summary: Summary, scenario: Scenario) -> None:
+    """One study: totals, classes, endpoints, money."""
+    console = _console()
+    console.print(_classes(summary, f"{summary.scenario} under {summary.policy}"))
+    console.print(_loads(summary))
+    console.print(_costs(summary))
+    for note in summary.bill.notes:
+        console.print(f"note: {escape(note)}")
+    console.print(_provenance(summary))
+
+
+def print_check(world: World) -> None:
+    """What a scenario resolves to, and how much traffic one replication of it is."""
+    console, scenario = _console(), world.scenario
+    load = sample(scenario, Luck(scenario.seed))
+    table = Table(title=f"{scenario.name}: one replication", title_justify="left")
+    for heading in ("class", "requests", "share", "input tokens", "share", "output tokens"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for k, name in enumerate(load.class_names):
+        own = load.class_id == k
+        table.add_row(
+            name,
+            f"{own.sum():,}",
+            _part(own.sum(), len(load)),
+            f"{load.input_tokens[own].sum():,}",
+            _part(load.input_tokens[own].sum(), load.input_tokens.sum()),
+            f"{load.output_tokens[own].sum():,}",
+        )
+    console.print(table)
+    console.print(_places(world))
+    console.print("The scenario is sound.")
+
+
+def _part(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _places(world: World) -> Table:
+    table = Table(title="endpoints", title_justify="left")
+    for heading in ("endpoint", "bought as", "model", "input / output per 1M tokens", "ends"):
+        table.add_column(heading)
+    for place in world.places:
+        model, spec = place.model, place.spec
+        ends = None if model is None else model.ends_on(spec.channel)
+        name = "-" if model is None else model.name
+        table.add_row(place.name, spec.buy, name, _list_price(world, place.name), str(ends or "-"))
+    return table
+
+
+def _list_price(world: World, name: str) -> str:
+    place = world.place(name)
+    if place.model is None:
+        return "-"
+    service = getattr(place.spec, "service", "standard")
+    try:
+        card = place.model.rate_card(channel=place.spec.channel, service=service, on=world.scenario.prices_on)
+    except InputError:
+        return "unknown"
+    return f"${card.input / 1e6:g} / ${card.output / 1e6:g}"
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+def _options(plan: Plan) -> Table:
+    table = Table(title=f"{plan.scenario}: {len(plan.options)} options, same traffic, same luck", title_justify="left")
+    table.add_column("option")
+    for heading in ("cost a month", "against " + plan.baseline, "TTFT p95", "end to end p95", "inside SLO", "adequate", "429"):
+        table.add_column(heading, justify="right")
+    table.add_column("requirements")
+    for option in plan.options:
+        style = "bold" if option.label == plan.recommended else None
+        table.add_row(*_option_cells(option), style=style)
+    return table
+
+
+def _option_cells(option: Option) -> list[str]:
+    total, costs = option.summary.total, option.summary.costs
+    difference = option.against_baseline.get("usd_per_month")
+    return [
+        option.label,
+        money(costs.usd_per_month),
+        "-" if difference is None else money(difference),
+        seconds(total.ttft_s["p95"]),
+        seconds(total.e2e_s["p95"]),
+        share(total.goodput_share),
+        share(total.adequate_share),
+        share(total.throttled_request_share),
+        _verdict(option.requirements),
+    ]
+
+
+def _verdict(requirements: tuple[Requirement, ...]) -> str:
+    failed = [requirement for requirement in requirements if not requirement.met]
+    if not requirements:
+        return "none asked"
+    if not failed:
+        return f"all {len(requirements)} met"
+    return "misses " + "; ".join(describe(requirement) for requirement in failed)
+
+
+def _routes(option: Option) -> Table:
+    table = Table(title="where each class goes", title_justify="left")
+    table.add_column("class")
+    table.add_column("endpoints")
+    table.add_column("decided by")
+    for name, shares in option.routes.items():
+        places = ", ".join(f"{place} {part:.0%}" for place, part in shares.items())
+        why = ", ".join(f"{r.criterion} ({r.share:.0%})" for r in option.reasoning.get(name, ()))
+        table.add_row(name, places, why or "-")
+    return table
+
+
+# --- summaries --------------------------------------------------------------------------------
+
+
+def _classes(summary: Summary, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for heading in ("requests", "TTFT p50", "p95", "p99", "end to end p50", "p95", "p99", "inside SLO", "adequate"):
+        table.add_column(heading, justify="right")
+    for name, part in {**summary.by_class, "total": summary.total}.items():
+        table.add_row(name, *_class_cells(part, summary, name), style="bold" if name == "total" else None)
+    return table
+
+
+def _class_cells(part: SliceSummary, summary: Summary, name: str) -> list[str]:
+    verdict = summary.slo.get(name)
+    inside = share(part.goodput_share)
+    if verdict is not None and verdict.met is not None:
+        inside += f" of {verdict.share_asked:.0%}: " + ("met" if verdict.met else "missed")
+    return [
+        count(part.requests),
+        *(seconds(part.ttft_s[p]) for p in ("p50", "p95", "p99")),
+        *(seconds(part.e2e_s[p]) for p in ("p50", "p95", "p99")),
+        inside,
+        share(part.adequate_share),
+    ]
+
+
+def _loads(summary: Summary) -> Table:
+    table = Table(title="endpoints", title_justify="left")
+    table.add_column("endpoint")
+    table.add_column("model")
+    for heading in ("attempts", "429", "utilisation", "mean in service", "peak queue"):
+        table.add_column(heading, justify="right")
+    for name, load in summary.loads.items():
+        part = summary.by_endpoint[name]
+        table.add_row(
+            name,
+            load.model or "-",
+            count(part.attempts),
+            share(part.throttled_attempt_share),
+            share(load.utilisation),
+            count(load.mean_in_service),
+            count(load.peak_queue),
+        )
+    return table
+
+
+def _costs(summary: Summary) -> Table:
+    table = Table(title="cost, with 95 % interval over replications", title_justify="left")
+    table.add_column("per")
+    table.add_column("USD", justify="right")
+    table.add_column("interval", justify="right")
+    costs = summary.costs
+    rows = {
+        "hour": costs.usd_per_hour,
+        "day": costs.usd_per_day,
+        "month": costs.usd_per_month,
+        "request": costs.usd_per_request,
+        "1,000 answers": costs.usd_per_thousand_answers,
+        "1,000 adequate answers": costs.usd_per_thousand_adequate,
+    }
+    for what, found in rows.items():
+        table.add_row(what, money(found), _interval(found))
+    return table
+
+
+def _interval(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return found.note or "-"
+    low = Estimate(found.low, None, None, found.n, found.unit)
+    high = Estimate(found.high, None, None, found.n, found.unit)
+    return f"{money(low)} to {money(high)}"
+
+
+def _provenance(summary: Summary) -> str:
+    p = summary.provenance
+    return (
+        f"[dim]{p.replications} replications, seed {p.seed}, prices of {p.prices_on}, "
+        f"scenario {p.scenario_hash[:12]}, audit passed ({summary.audit.checks_made} checks)[/dim]"
+    )
+
+
+def _bullets(console: Console, title: str, items: tuple[str, ...] | list[str]) -> None:
+    if items:
+        console.print(f"[bold]{title}[/bold]")
+        for item in items:
+            console.print(f"  - {escape(item)}")
