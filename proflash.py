@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
@@ -25,6 +26,9 @@ from sim.scenario_file import load_scenario, parse_scenario, preset_names
 from sim.stats import Estimate
 from sim.store import load_run, save_run
 from sim.summary import Summary
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 __all__ = [
     "Audit",
@@ -88,11 +92,11 @@ def _run() -> int:
         return FAILED
 
 
-def _app():  # type: ignore[no-untyped-def]  # noqa: ANN202 - a typer app, imported when the command runs
-    import dashboard.cli
+def _app() -> Typer:
     import typer
 
     import calibration.cli
+    import dashboard.cli
     import profiles.cli
     import sim.cli
 

@@ -1,4 +1,4 @@
-"""Writing a file so that a crash, a full disk or Ctrl-C leaves the old one or the new one, never half of one."""
+"""Writing a file so that whatever happens the old one or the new one is there, never half of one."""
 
 from __future__ import annotations
 

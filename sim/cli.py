@@ -85,7 +85,7 @@ def run_command(
     else:
         from sim.console import print_summary
 
-        print_summary(result.summary, spec)
+        print_summary(result.summary)
     _gate(result.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
 
 
@@ -165,7 +165,7 @@ def report_command(
     ] = None,
 ) -> None:
     """Write a report of a stored run or plan."""
-    from sim.report import write_report
+    from sim.report.html import write_report
 
     written = write_report(run, report_format, out)
     sys.stdout.write(f"{written}\n")

@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiles.errors import InputError
+from sim.experiments.assumptions import Assumption
 from sim.experiments.plan import Option, Plan
-from sim.experiments.recommend import Requirement, describe
+from sim.experiments.recommend import Requirement
 from sim.luck import Luck
+from sim.report import words
 from sim.report.words import count, money, seconds, share
-from sim.scenario import Scenario
-from sim.stats import Estimate
+from sim.scenario import PayAsYouGo
 from sim.summary import SliceSummary, Summary
 from sim.workload.sample import sample
 from sim.world import World
@@ -24,7 +25,9 @@ _WIDTH_OF_FILES = 140  # where stdout is no terminal
 
 
 def _console() -> Console:
-    width = shutil.get_terminal_size((_WIDTH_OF_FILES, 40)).columns if sys.stdout.isatty() else _WIDTH_OF_FILES
+    width = (
+        shutil.get_terminal_size((_WIDTH_OF_FILES, 40)).columns if sys.stdout.isatty() else _WIDTH_OF_FILES
+    )
     return Console(width=max(width, 80), highlight=False)
 
 
@@ -39,11 +42,17 @@ def print_plan(plan: Plan) -> None:
     console.print(f"\n[bold]{escape(plan.sentence)}[/bold]\n")
     _bullets(console, "Why", plan.reasons)
     _bullets(console, "Careful", plan.warnings)
-    _bullets(console, "Assumed", [f"{a.what}: {a.note or a.source}" for a in plan.assumptions if a.grade != "published"])
+    _bullets(console, "Assumed", [_short(a) for a in plan.assumptions if a.grade != "published"])
     console.print(_provenance(plan.best.summary))
 
 
-def print_summary(summary: Summary, scenario: Scenario) -> None:
+def _short(assumption: Assumption) -> str:
+    """The first sentence; the report and ``profiles show`` hold the rest."""
+    first, _, rest = (assumption.note or assumption.source).partition(". ")
+    return f"{assumption.what}: {first}{' …' if rest else ''}"
+
+
+def print_summary(summary: Summary) -> None:
     """One study: totals, classes, endpoints, money."""
     console = _console()
     console.print(_classes(summary, f"{summary.scenario} under {summary.policy}"))
@@ -96,7 +105,7 @@ def _list_price(world: World, name: str) -> str:
     place = world.place(name)
     if place.model is None:
         return "-"
-    service = getattr(place.spec, "service", "standard")
+    service = place.spec.service if isinstance(place.spec, PayAsYouGo) else "standard"
     try:
         card = place.model.rate_card(channel=place.spec.channel, service=service, on=world.scenario.prices_on)
     except InputError:
@@ -108,11 +117,20 @@ def _list_price(world: World, name: str) -> str:
 
 
 def _options(plan: Plan) -> Table:
-    table = Table(title=f"{plan.scenario}: {len(plan.options)} options, same traffic, same luck", title_justify="left")
-    table.add_column("option")
-    for heading in ("cost a month", "against " + plan.baseline, "TTFT p95", "end to end p95", "inside SLO", "adequate", "429"):
-        table.add_column(heading, justify="right")
-    table.add_column("requirements")
+    table = Table(
+        title=f"{plan.scenario}: {len(plan.options)} options, same traffic, same luck", title_justify="left"
+    )
+    table.add_column("option", no_wrap=True)
+    for heading in (
+        "cost a month",
+        f"than {plan.baseline}",
+        "end to end p95",
+        "inside SLO",
+        "adequate",
+        "429",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("asked for", no_wrap=True)
     for option in plan.options:
         style = "bold" if option.label == plan.recommended else None
         table.add_row(*_option_cells(option), style=style)
@@ -121,27 +139,27 @@ def _options(plan: Plan) -> Table:
 
 def _option_cells(option: Option) -> list[str]:
     total, costs = option.summary.total, option.summary.costs
-    difference = option.against_baseline.get("usd_per_month")
+    saved = option.against_baseline.get("usd_per_month")
     return [
         option.label,
-        money(costs.usd_per_month),
-        "-" if difference is None else money(difference),
-        seconds(total.ttft_s["p95"]),
-        seconds(total.e2e_s["p95"]),
-        share(total.goodput_share),
-        share(total.adequate_share),
-        share(total.throttled_request_share),
+        _two(words.money(costs.usd_per_month), words.money_interval(costs.usd_per_month)),
+        "-" if saved is None else _two(words.difference(saved), words.difference_interval(saved)),
+        _two(words.seconds(total.e2e_s["p95"]), words.seconds_interval(total.e2e_s["p95"])),
+        _two(words.share(total.goodput_share), words.share_interval(total.goodput_share)),
+        _two(words.share(total.adequate_share), words.share_interval(total.adequate_share)),
+        words.share(total.throttled_request_share),
         _verdict(option.requirements),
     ]
 
 
+def _two(point: str, interval: str) -> str:
+    """A figure with its interval below it."""
+    return f"{point}\n[dim]{interval.replace(' to ', '…')}[/dim]" if " to " in interval else point
+
+
 def _verdict(requirements: tuple[Requirement, ...]) -> str:
-    failed = [requirement for requirement in requirements if not requirement.met]
-    if not requirements:
-        return "none asked"
-    if not failed:
-        return f"all {len(requirements)} met"
-    return "misses " + "; ".join(describe(requirement) for requirement in failed)
+    met = sum(requirement.met is True for requirement in requirements)
+    return f"{met} of {len(requirements)} met" if requirements else "none asked"
 
 
 def _routes(option: Option) -> Table:
@@ -162,7 +180,17 @@ def _routes(option: Option) -> Table:
 def _classes(summary: Summary, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("class")
-    for heading in ("requests", "TTFT p50", "p95", "p99", "end to end p50", "p95", "p99", "inside SLO", "adequate"):
+    for heading in (
+        "requests",
+        "TTFT p50",
+        "p95",
+        "p99",
+        "end to end p50",
+        "p95",
+        "p99",
+        "inside SLO",
+        "adequate",
+    ):
         table.add_column(heading, justify="right")
     for name, part in {**summary.by_class, "total": summary.total}.items():
         table.add_row(name, *_class_cells(part, summary, name), style="bold" if name == "total" else None)
@@ -218,24 +246,20 @@ def _costs(summary: Summary) -> Table:
         "1,000 adequate answers": costs.usd_per_thousand_adequate,
     }
     for what, found in rows.items():
-        table.add_row(what, money(found), _interval(found))
+        table.add_row(what, money(found), words.money_interval(found))
     return table
-
-
-def _interval(found: Estimate) -> str:
-    if found.low is None or found.high is None:
-        return found.note or "-"
-    low = Estimate(found.low, None, None, found.n, found.unit)
-    high = Estimate(found.high, None, None, found.n, found.unit)
-    return f"{money(low)} to {money(high)}"
 
 
 def _provenance(summary: Summary) -> str:
     p = summary.provenance
     return (
         f"[dim]{p.replications} replications, seed {p.seed}, prices of {p.prices_on}, "
-        f"scenario {p.scenario_hash[:12]}, audit passed ({summary.audit.checks_made} checks)[/dim]"
+        f"scenario {p.scenario_hash[:12]}, {_audited(summary)}[/dim]"
     )
+
+
+def _audited(summary: Summary) -> str:
+    return f"audit {'passed' if summary.audit.passed else 'FAILED'}: {summary.audit.checks_made} checks"
 
 
 def _bullets(console: Console, title: str, items: tuple[str, ...] | list[str]) -> None:

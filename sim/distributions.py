@@ -7,6 +7,7 @@ again, never by clipping: clipping would pile mass on the bound and move the mea
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -148,7 +149,8 @@ class Lognormal(_Family):
         """Mean and standard deviation of the logarithm."""
         if self.median is not None and self.sigma is not None:
             return math.log(self.median), self.sigma
-        assert self.mean is not None and self.cv is not None
+        assert self.mean is not None
+        assert self.cv is not None
         variance = math.log1p(self.cv**2)
         return math.log(self.mean) - variance / 2, math.sqrt(variance)
 
@@ -186,9 +188,9 @@ class Empirical(_Family):
             return self
         if len(p) != len(self.values) or len(p) < 2:
             raise ValueError("probabilities and values must have the same length, at least 2")
-        if p[0] != 0 or p[-1] != 1 or any(a >= b for a, b in zip(p, p[1:], strict=False)):
+        if p[0] != 0 or p[-1] != 1 or any(a >= b for a, b in pairwise(p)):
             raise ValueError("probabilities must rise from 0 to 1")
-        if any(a > b for a, b in zip(self.values, self.values[1:], strict=False)):
+        if any(a > b for a, b in pairwise(self.values)):
             raise ValueError("values must not fall where probabilities are given")
         return self
 

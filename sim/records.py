@@ -112,5 +112,5 @@ class Records:
     def nbytes(self) -> int:
         """Memory of all columns."""
         tables = (self.requests, self.attempts)
-        own = sum(getattr(t, name).nbytes for t in tables for name in t.__dataclass_fields__)
+        own = sum(int(getattr(t, name).nbytes) for t in tables for name in t.__dataclass_fields__)
         return own + self.workload.nbytes

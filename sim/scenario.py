@@ -365,7 +365,7 @@ class Scenario(Strict):
 
     @property
     def expected_arrivals(self) -> float:
-        """Arrivals of a run in the mean, at most; of a fan-out its jobs. Traces are not opened: they count 0."""
+        """Arrivals of a run in the mean, at most; of a fan-out its jobs, of a trace none."""
         drawn = [spec.arrivals for spec in self.classes.values() if spec.arrivals is not None]
         return sum(_events_per_s(arrivals) * self.duration_s for arrivals in drawn)
 

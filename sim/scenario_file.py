@@ -32,8 +32,8 @@ _PRESETS = "sim.presets"
 def load_scenario(path_or_preset: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario in a file or the shipped preset of that name, with ``a.b.c=value`` overrides applied.
 
-    ``-`` reads YAML from standard input. Relative trace and profile paths are taken from the file's folder; traces are also looked for in
-    the folders of PROFLASH_TRACES. Raises InputError.
+    ``-`` reads YAML from standard input. Relative trace and profile paths are taken from the file's
+    folder; traces are also looked for in the folders of PROFLASH_TRACES. Raises InputError.
     """
     where, data, folder = _read(path_or_preset)
     data, overridden = apply_overrides(data, overrides)

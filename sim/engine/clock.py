@@ -34,7 +34,7 @@ class Clock(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heap = self._queue
+        self.heap: list[Any] = self._queue
         self.next_id = self._eid.__next__
 
     def at(self, time_s: float, event: object) -> None:
@@ -44,7 +44,7 @@ class Clock(simpy.Environment):
         """
         if not time_s >= self._now:
             raise ValueError(f"an event at {time_s} s, but the clock reads {self._now} s")
-        heappush(self._queue, (time_s, NORMAL, next(self._eid), event))
+        heappush(self.heap, (time_s, NORMAL, next(self._eid), event))
 
     def feed(self, times_s: Sequence[float], arrive: Callable[[int, float], None]) -> None:
         """Call ``arrive(i, time)`` at each of the sorted ``times_s``, and every event due before it.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-from profiles.money import format_usd
+from sim.report import words
 from sim.scenario import Scenario
 from sim.stats import Estimate
 from sim.summary import Summary
@@ -103,14 +102,8 @@ def money(found: Estimate) -> str:
     """An amount a month with its interval, in words."""
     if found.value is None:
         return f"an unknown cost ({found.note})"
-    amount = f"{_usd(found.value)} a month"
-    if found.low is None or found.high is None:
-        return amount
-    return f"{amount} (95 % interval {_usd(found.low)} to {_usd(found.high)})"
-
-
-def _usd(value: float) -> str:
-    return format_usd(Decimal(repr(value)))
+    interval = words.money_interval(found)
+    return words.both(words.money_a_period(found), f"95 % interval {interval}")
 
 
 def _sentence(best: Verdicts, options: Sequence[Verdicts]) -> str:
@@ -139,7 +132,7 @@ def describe(requirement: Requirement) -> str:
     if requirement.found.value is None:
         return f"{requirement.name} unknown ({requirement.found.note})"
     if requirement.name == "budget":
-        return f"budget {_usd(requirement.asked)}, cost {_usd(requirement.found.value)}"
+        return f"budget {words.usd(requirement.asked)}, cost {words.usd(requirement.found.value)}"
     return f"{requirement.name} {requirement.found.value:.1%} of {requirement.asked:.1%} asked"
 
 

@@ -113,7 +113,7 @@ def _named(hint: object, value: object) -> Iterator[str]:
         if isinstance(value, str):
             yield value
     elif isinstance(value, dict) and get_origin(hint) is dict:
-        for part, values in zip(get_args(hint), (value.keys(), value.values()), strict=True):
+        for part, values in zip(get_args(hint), (list(value), list(value.values())), strict=True):
             for each in values:
                 yield from _named(part, each)
     elif isinstance(value, tuple) and get_origin(hint) is tuple:

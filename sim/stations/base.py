@@ -96,7 +96,8 @@ class Station:
         self._queue_integral = self._queue_since_s = 0.0
         self._timeout_s, self._cancels = client.timeout_s, client.cancels
         self._services_begun: dict[int, int] = {}  # only of requests that were served before
-        self._heap, self._next_id = clock.heap, clock.next_id
+        self._heap: list[Any] = clock.heap
+        self._next_id = clock.next_id
         self._on_free = (self._free,)
         services.need(0)
         self._first_s, self._total_s = services.first_s[0], services.total_s[0]
