@@ -60,7 +60,7 @@ __all__ = [
     "study",
 ]
 
-FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, BAD_INPUT, TERMINATED = 1, 2, 143
 
 
 def main() -> None:
@@ -70,26 +70,13 @@ def main() -> None:
 
 
 def _run() -> int:
-    import click
-
-    from sim.audit import AuditError
-
     try:
-        return int(_app()(standalone_mode=False) or 0)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        _app()()  # typer itself ends with 0, 2 for a wrong call, 130 for Ctrl-C
     except InputError as error:
         return _say(error, BAD_INPUT)
     except AuditError as error:
         return _say(f"the run does not add up, so its results are withheld: {error}", FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of stdout has seen enough
-        sys.stderr.close()
-        return FAILED
+    return 0
 
 
 def _app() -> Typer:
