@@ -1,0 +1,395 @@
+"""``emulate`` and ``calibrate``. Data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from profiles.catalog import load_catalog
+from profiles.errors import InputError
+from profiles.files import write_atomically
+from profiles.money import format_usd, to_pusd, usd
+from profiles.schema import ModelProfile
+
+if TYPE_CHECKING:
+    from calibration.emulator.truth import Truth
+    from calibration.fit import LatencyFit
+    from calibration.plan import Options, Plan
+    from calibration.probe import Progress, Result
+    from calibration.samples import SampleFile
+    from calibration.session import Settings
+
+app = typer.Typer(
+    help="Measure the real models, or an emulator of them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with local variables could show the key
+)
+
+GOOGLE = "https://generativelanguage.googleapis.com"
+Overlays = Annotated[
+    list[Path] | None, typer.Option("--profiles", help="Profile file or folder laid over the catalogue.")
+]
+OnDay = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="Day of aliases and prices. Default: today."),
+]
+
+
+@app.command()
+def emulate(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model or alias; repeat. Default: pro and flash.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Truth file (YAML or JSON) in place of --model.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8787,
+    seed: int = 1,
+    time_scale: Annotated[
+        float, typer.Option(help="Emulated seconds a second: 20 is 20 times as fast.")
+    ] = 1.0,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute, per model.")] = None,
+    input_tpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute, per model.")] = None,
+    limit_kind: Annotated[str, typer.Option(help="How limits refill: window or bucket.")] = "window",
+    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that get a 503.")] = 0.0,
+    truth_out: Annotated[Path | None, typer.Option(help="Write the truth as JSON.")] = None,
+    profiles: Overlays = None,
+    on: OnDay = None,
+) -> None:
+    """Serve the Gemini protocol on 127.0.0.1 with latencies from profiles, no key needed; Ctrl-C ends it."""
+    if limit_kind not in ("window", "bucket"):
+        raise InputError(f"--limit-kind {limit_kind}: give window or bucket")
+    law = _truth(truth, model or ["pro", "flash"], profiles, _day(on))
+    law = dataclasses.replace(law, seed=seed, time_scale=time_scale) if truth is None else law
+    overrides = {"rpm": rpm, "input_tpm": input_tpm, "kind": limit_kind}
+    law = _with_limits(
+        law, {name: value for name, value in overrides.items() if value is not None}, error_rate
+    )
+    if truth_out is not None:
+        write_atomically(truth_out, law.to_json() + "\n")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(law, port))
+
+
+def _truth(file: Path | None, models: list[str], overlays: list[Path] | None, day: date) -> Truth:
+    from calibration.emulator.truth import Truth, model_truth, parse_truth
+    from profiles.yaml_io import read_yaml
+
+    if file is not None:
+        return parse_truth(read_yaml(file), str(file))
+    catalog = load_catalog(*overlays or ())
+    found = [catalog.model(name, day) for name in models]
+    return Truth({_api_id(profile): model_truth(profile) for profile in found})
+
+
+def _with_limits(law: Truth, limits: dict[str, Any], error_rate: float) -> Truth:
+    """The truth with limits and faults of the command line on every model, where any were given."""
+    models = dict(law.models)
+    for name, model in law.models.items():
+        if "rpm" in limits or "input_tpm" in limits:
+            model = dataclasses.replace(model, limits=dataclasses.replace(model.limits, **limits))
+        if error_rate:
+            model = dataclasses.replace(
+                model, faults=dataclasses.replace(model.faults, unavailable=error_rate)
+            )
+        models[name] = model
+    return dataclasses.replace(law, models=models)
+
+
+async def _serve(law: Truth, port: int) -> None:
+    from calibration.emulator.server import serving
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with serving(law, port) as url:
+            print(url, flush=True)  # noqa: T201  # the one line of data: a script reads it
+            _say(f"serving {', '.join(law.models)}; give the SDK this base_url and any key; Ctrl-C ends")
+            await stop.wait()
+    except OSError as error:
+        raise InputError(
+            f"port {port}: {error.strerror or error}; give another --port, or 0 for a free one"
+        ) from None
+
+
+@app.command()
+def calibrate(
+    base_url: Annotated[str, typer.Option(help="The service, or the line that `emulate` printed.")] = GOOGLE,
+    models: Annotated[str, typer.Option(help="Models or aliases, separated by commas.")] = "pro,flash",
+    requests: Annotated[int, typer.Option(min=1, help="Requests a model.")] = 60,
+    rate_per_s: Annotated[
+        float, typer.Option(help="Mean sends a second, all models together (Poisson).")
+    ] = 0.5,
+    input_tokens: Annotated[
+        str, typer.Option(help="Prompt lengths, separated by commas.")
+    ] = "128,4096,32768",
+    answer_tokens: Annotated[str, typer.Option(help="Answer lengths to ask for.")] = "128,512",
+    levels: Annotated[
+        str | None, typer.Option(help="Thinking levels. Default: each model's own default.")
+    ] = None,
+    blocks: Annotated[
+        int, typer.Option(min=1, help="Spread the requests over this many blocks of time.")
+    ] = 1,
+    block_gap_s: Annotated[float, typer.Option(min=0, help="Pause between blocks.")] = 0.0,
+    max_usd: Annotated[
+        str, typer.Option(help="Hard cap on money, all runs into the sample file together.")
+    ] = "10",
+    max_requests: Annotated[int | None, typer.Option(min=1, help="Hard cap on requests of this run.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
+    max_in_flight: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    timeout_s: Annotated[float, typer.Option(help="Time-out of one call.")] = 180.0,
+    max_lag_s: Annotated[
+        float, typer.Option(min=0, help="Leave out times taken while the prober was later than this.")
+    ] = 0.1,
+    samples: Annotated[Path | None, typer.Option(help="Sample file. Default: OUT/samples.jsonl.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the sample file of an earlier run.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the measured profiles.")] = Path("calibrated"),
+    bootstrap: Annotated[int, typer.Option(min=20, help="Bootstrap fits behind the intervals.")] = 200,
+    seed: int = 1,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Spend real money: needed unless the URL is loopback.")
+    ] = False,
+    profiles: Overlays = None,
+    on: OnDay = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Measure models and write profiles for a scenario's `profiles:`. The key comes from GEMINI_API_KEY."""
+    from calibration.client import check_base_url
+    from calibration.plan import Options
+    from calibration.probe import Limits
+    from calibration.session import Settings
+
+    url = check_base_url(base_url)
+    catalog, day = load_catalog(*profiles or ()), _day(on)
+    chosen = {_api_id(p): p for p in (catalog.model(name, day) for name in _words(models))}
+    options = Options(
+        models=tuple(chosen),
+        requests_per_model=requests,
+        rate_per_s=rate_per_s,
+        input_tokens=_numbers(input_tokens, "--input-tokens"),
+        answer_tokens=_numbers(answer_tokens, "--answer-tokens"),
+        levels=tuple(_words(levels)) if levels else None,
+        blocks=blocks,
+        block_gap_s=block_gap_s,
+        timeout_s=timeout_s,
+        seed=seed,
+    )
+    limits = Limits(max_in_flight, max_requests, max_minutes, max_lag_s)
+    file = samples or out / "samples.jsonl"
+    settings = Settings(url, _money(max_usd), file, resume, limits)
+    plan = _plan(options, chosen, day)
+    _announce(plan, settings, yes)
+    result = _measure(plan, settings)
+    _conclude(chosen, settings, out, result, bootstrap, as_json)
+
+
+def _plan(options: Options, chosen: dict[str, ModelProfile], day: date) -> Plan:
+    from calibration.plan import make_plan, target_of
+    from calibration.spend import Tariff
+
+    targets = {
+        name: target_of(profile, Tariff(profile.rate_card(channel="gemini_api", on=day)))
+        for name, profile in chosen.items()
+    }
+    return make_plan(options, targets)
+
+
+def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
+    """Says what the plan costs before anything is sent; InputError when consent to spend is missing."""
+    from calibration.client import is_loopback
+
+    expected = sum(plan.expected_pusd(request) for request in plan.requests)
+    worst = max(plan.worst_pusd(request) for request in plan.requests)
+    cap = format_usd(settings.cap_pusd)
+    _say(
+        f"plan: {len(plan.requests)} requests over {plan.duration_s / 60:.1f} min, "
+        f"expected {format_usd(expected)}, cap {cap}; one request may cost up to {format_usd(worst)}"
+    )
+    if worst > settings.cap_pusd:
+        _say(f"note: some requests may cost more than the cap of {cap} and will not be sent")
+    if is_loopback(settings.base_url):
+        _say("loopback: nothing is billed; the cap counts what these calls would cost")
+    elif not yes:
+        raise InputError(
+            f"this would spend money at {settings.base_url}: give --yes to agree to at most {cap}"
+        )
+
+
+def _measure(plan: Plan, settings: Settings) -> Result:
+    from calibration.client import ServiceError
+    from calibration.session import measure
+
+    try:
+        with _progress() as report:
+            return asyncio.run(measure(plan, settings, report))
+    except KeyboardInterrupt:
+        _say(f"interrupted; {settings.samples} keeps the samples, --resume continues")
+        raise typer.Exit(130) from None
+    except (ServiceError, OSError) as error:
+        _say(f"error: {error}")
+        raise typer.Exit(1) from None
+
+
+def _conclude(
+    chosen: dict[str, ModelProfile],
+    settings: Settings,
+    out: Path,
+    result: Result,
+    bootstrap: int,
+    as_json: bool,
+) -> None:
+    """Fits, writes and prints; exit code 1 when some model could not be fitted."""
+    from calibration import samples
+
+    _say(
+        f"sent {result.sent}, {result.late} late, worst lag of the prober {result.max_lag_s * 1000:.0f} ms; "
+        f"spent {format_usd(result.spent_pusd)}" + (f"; stopped: {result.stopped}" if result.stopped else "")
+    )
+    stored = samples.read(settings.samples)
+    fits, failures = {}, {}
+    for name, profile in chosen.items():
+        try:
+            fits[name] = _fit(profile, name, stored, out, bootstrap)
+        except InputError as error:
+            failures[name] = str(error)
+    document = {
+        "schema": "proflash/calibration/v1",
+        "samples": str(settings.samples),
+        "samples_digest": stored.digest,
+        "spent_usd": str(usd(result.spent_pusd)),
+        "stopped": result.stopped,
+        "sent": result.sent,
+        "late": result.late,
+        "models": [_row(fit, path) for fit, path in fits.values()],
+        "failures": failures,
+    }
+    write_atomically(out / "calibration.json", json.dumps(document, indent=2) + "\n")
+    print(json.dumps(document, indent=2) if as_json else _table(document))  # noqa: T201
+    for failure in failures.values():
+        _say(f"error: {failure}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _fit(
+    profile: ModelProfile, name: str, stored: SampleFile, out: Path, bootstrap: int
+) -> tuple[LatencyFit, Path]:
+    from calibration.fit import fit_model
+    from calibration.profile_writer import measured_profile, write_profile
+
+    fit = fit_model(name, stored.samples, profile.latency.law, draws=bootstrap)
+    day = max(datetime.fromisoformat(s.sent_at) for s in stored.samples).date()
+    return fit, write_profile(measured_profile(profile, fit, stored.digest, day), out)
+
+
+def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
+    """One model's fit as plain data."""
+    from calibration.fit import parameters
+
+    values = parameters(fit.law)
+    return {
+        "model": fit.model,
+        "profile": str(path),
+        "n": fit.n,
+        "n_censored": fit.n_censored,
+        "n_void": fit.n_void,
+        "outcomes": dict(fit.outcomes),
+        "parameters": {
+            name: {"value": value, "interval": fit.intervals.get(name), "measured": name in fit.fitted}
+            for name, value in values.items()
+        },
+        "thinking": {level: dataclasses.asdict(found) for level, found in fit.thinking.items()},
+        "first_chunk_tokens": fit.first_chunk_tokens,
+        "fit_ttfc": dataclasses.asdict(fit.ttfc),
+        "fit_pace": dataclasses.asdict(fit.pace),
+        "notes": list(fit.notes),
+    }
+
+
+def _table(document: dict[str, Any]) -> str:
+    """The fits for people: value, 95 % interval and origin of each parameter."""
+    lines = []
+    for row in document["models"]:
+        lines.append(f"{row['model']}  (n {row['n']}, censored {row['n_censored']}, void {row['n_void']})")
+        for name, found in row["parameters"].items():
+            ends = found["interval"]
+            spread = f"[{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "kept from the catalogue"
+            lines.append(f"  {name:<22}{found['value']:>11.4g}  {spread}")
+        for level, found in row["thinking"].items():
+            median = found["law"]["median_tokens"]
+            lines.append(f"  thinking {level:<13}{median:>11.4g}  median tokens, n {found['n']}")
+        lines.append(f"  profile {row['profile']}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar with money spent and time left on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[money]} spent, {task.fields[left]} left"),
+    )
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("", total=None, money="$0", left="?")
+
+        def report(now: Progress) -> None:
+            minutes, seconds = divmod(round(now.left_s), 60)
+            money, left = format_usd(now.spent_pusd), f"{minutes}:{seconds:02}"
+            bar.update(task, completed=now.done, total=now.planned, money=money, left=left)
+
+        yield report
+
+
+def _api_id(profile: ModelProfile) -> str:
+    if "gemini_api" not in profile.ids:
+        raise InputError(f"{profile.name} is not offered on the Developer API, which is what is measured")
+    return profile.ids["gemini_api"][0]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text)) or (0,)
+    except ValueError:
+        raise InputError(f"{option} {text!r}: give whole numbers separated by commas") from None
+
+
+def _money(text: str) -> int:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise InputError(f"--max-usd {text!r}: give an amount in USD, such as 2.50")
+    return to_pusd(amount)
+
+
+def _day(on: datetime | None) -> date:
+    return on.date() if on is not None else datetime.now(UTC).date()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

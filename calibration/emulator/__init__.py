@@ -1,0 +1,7 @@
+"""A loopback server that speaks the Gemini protocol and whose latencies follow a known, exported truth."""
+
+from __future__ import annotations
+
+from calibration.emulator.truth import Faults, Limits, ModelTruth, OutputLaw, Truth
+
+__all__ = ["Faults", "Limits", "ModelTruth", "OutputLaw", "Truth"]

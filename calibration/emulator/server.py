@@ -1,0 +1,301 @@
+"""The emulator's server: aiohttp on 127.0.0.1, Developer and Cloud paths, v1, v1beta and v1beta1.
+
+All inner times are emulated seconds; :class:`Clock` alone knows how fast they run against the wall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import math
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from calibration.emulator import protocol
+from calibration.emulator.limits import Limiter
+from calibration.emulator.protocol import Head, Json, Target
+from calibration.emulator.timeline import Chunk, timeline
+from calibration.emulator.truth import Ask, Draw, ModelTruth, Truth
+
+MAX_BODY = 64 * 2**20
+STALL_S = 3600.0
+
+
+class Clock:
+    """Emulated seconds since the server started."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        self._start = asyncio.get_running_loop().time()
+
+    def now_s(self) -> float:
+        """Emulated seconds since the start."""
+        return (asyncio.get_running_loop().time() - self._start) * self.scale
+
+    async def sleep_until(self, at_s: float) -> None:
+        """Waits until an emulated time; returns at once when it is past."""
+        await asyncio.sleep(max(0.0, (at_s - self.now_s()) / self.scale))
+
+
+@dataclass
+class Tally:
+    """What one model was asked and served; tokens count once a reply has begun, whether it arrives or not."""
+
+    requests: int = 0
+    begun: int = 0
+    throttled: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    thought_tokens: int = 0
+    answer_tokens: int = 0
+
+    def book(self, ask: Ask, draw: Draw) -> None:
+        """Counts a reply that has begun."""
+        self.begun += 1
+        self.input_tokens += ask.input_tokens
+        self.thought_tokens += draw.thoughts
+        self.answer_tokens += draw.answer
+
+
+@dataclass(frozen=True)
+class Call:
+    """One generate request on its way through the server."""
+
+    request: web.Request
+    target: Target
+    name: str
+    model: ModelTruth
+    ask: Ask
+    shown: bool
+    draw: Draw
+    head: Head
+    start_s: float
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """The reply, chunk by chunk."""
+        return timeline(self.draw, self.model.chunk_tokens, self.model.thought_chunk_tokens, self.shown)
+
+
+class Emulator:
+    """Handlers over one truth. ``api_key``: when given, any other key is refused."""
+
+    def __init__(self, truth: Truth, api_key: str | None = None) -> None:
+        self.truth = truth
+        self._key = api_key
+        self._clock: Clock | None = None
+        self._index = 0
+        self.tallies = {name: Tally() for name in truth.models}
+        self._limiters = {name: Limiter(model.limits) for name, model in truth.models.items()}
+        self._verbs: dict[str, Callable[[web.Request, Target, str], Awaitable[web.StreamResponse]]] = {
+            "generateContent": self._generate,
+            "streamGenerateContent": self._generate,
+            "countTokens": self._count,
+        }
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_get("/_truth", self._truth)
+        app.router.add_get("/_stats", self._stats)
+        app.router.add_route("*", "/{version:v1|v1beta|v1beta1}/{path:.+}", self._handle)
+        return app
+
+    @property
+    def clock(self) -> Clock:
+        """The clock, started by its first reader inside the running loop."""
+        if self._clock is None:
+            self._clock = Clock(self.truth.time_scale)
+        return self._clock
+
+    async def _truth(self, _: web.Request) -> web.Response:
+        return web.Response(text=self.truth.to_json(), content_type="application/json")
+
+    async def _stats(self, _: web.Request) -> web.Response:
+        return web.json_response({name: dataclasses.asdict(tally) for name, tally in self.tallies.items()})
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        version = request.match_info["version"]
+        target = protocol.parse_path(request.match_info["path"])
+        if target is None or (target.verb is not None and target.verb not in self._verbs):
+            return _refuse(protocol.error(404, f"{request.path} is not part of this emulator."))
+        refused = self._unauthorised(request)
+        if refused is not None:
+            return refused
+        if target.model is None:
+            cards = [self._card(name) for name in self.truth.models]
+            return web.json_response({"publisherModels" if target.cloud else "models": cards})
+        if target.model not in self.truth.models:
+            return _refuse(protocol.unknown_model(target.model, version))
+        if target.verb is None:
+            return web.json_response(self._card(target.model))
+        return await self._verbs[target.verb](request, target, target.model)
+
+    def _unauthorised(self, request: web.Request) -> web.Response | None:
+        given = request.headers.get("x-goog-api-key") or request.headers.get("Authorization")
+        if not given:
+            return _refuse(protocol.error(403, "Method doesn't allow unregistered callers."))
+        if self._key is not None and given != self._key:
+            return _refuse(protocol.bad_key())
+        return None
+
+    def _card(self, name: str) -> Json:
+        model = self.truth.models[name]
+        return protocol.model_card(name, model.context_tokens, model.max_output_tokens)
+
+    async def _count(self, request: web.Request, _target: Target, _name: str) -> web.StreamResponse:
+        parsed = await _parsed(request)
+        if parsed is None:
+            return _refuse(protocol.error(400, "Invalid JSON payload received."))
+        return web.json_response({"totalTokens": parsed[0].input_tokens})
+
+    async def _generate(self, request: web.Request, target: Target, name: str) -> web.StreamResponse:
+        start_s, tally, model = self.clock.now_s(), self.tallies[name], self.truth.models[name]
+        tally.requests += 1
+        parsed = await _parsed(request)
+        if parsed is None:
+            return _refuse(protocol.error(400, "Invalid JSON payload received."))
+        ask, shown = parsed
+        refused = self._invalid(name, model, ask) or self._throttle(name, ask, target, start_s)
+        if refused is not None:
+            return refused
+        index, self._index = self._index, self._index + 1
+        draw = self.truth.draw(index, name, ask)
+        response_id, created = f"emulated-{self.truth.seed}-{index}", datetime.now(UTC).isoformat()
+        head = Head(name, response_id, ask.input_tokens, target.cloud, draw.truncated, created)
+        call = Call(request, target, name, model, ask, shown, draw, head, start_s)
+        if draw.fault in ("unavailable", "deadline"):
+            tally.failed += 1
+            return _fail(draw.fault)
+        tally.book(ask, draw)
+        return await (self._stream(call) if target.verb == "streamGenerateContent" else self._whole(call))
+
+    def _invalid(self, name: str, model: ModelTruth, ask: Ask) -> web.Response | None:
+        if ask.input_tokens > model.context_tokens:
+            counts = f"({ask.input_tokens}) exceeds the maximum allowed ({model.context_tokens})"
+            return _refuse(protocol.error(400, f"The input token count {counts}."))
+        if ask.level is not None and ask.level not in model.thinking:
+            return _refuse(protocol.error(400, f"Thinking level {ask.level} is not supported for {name}."))
+        return None
+
+    def _throttle(self, name: str, ask: Ask, target: Target, now_s: float) -> web.Response | None:
+        refusal = self._limiters[name].admit(ask.input_tokens, now_s)
+        if refusal is None:
+            return None
+        self.tallies[name].throttled += 1
+        wall_s = refusal.retry_s / self.clock.scale
+        response = _refuse(protocol.throttled(refusal, name, target.cloud, wall_s))
+        if not target.cloud:
+            response.headers["Retry-After"] = str(math.ceil(wall_s))
+        return response
+
+    async def _whole(self, call: Call) -> web.StreamResponse:
+        chunks = call.chunks
+        end_s = call.start_s + chunks[-1].at_s
+        if await self._late(call, end_s):
+            return _refuse(protocol.error(504, "Deadline expired before operation could complete."))
+        await self.clock.sleep_until(end_s)
+        if call.draw.fault is not None:  # a fault in the middle of an answer that is sent whole
+            return _fail("unavailable")
+        whole = Chunk(end_s, call.draw.answer, False, call.draw.thoughts, call.draw.answer, True)
+        return web.json_response(protocol.reply(call.head, whole), headers=self._timing(call))
+
+    async def _stream(self, call: Call) -> web.StreamResponse:
+        chunks = call.chunks
+        if await self._late(call, call.start_s + chunks[0].at_s):
+            return _refuse(protocol.error(504, "Deadline expired before operation could complete."))
+        await self.clock.sleep_until(call.start_s + chunks[0].at_s)
+        response = web.StreamResponse(headers=self._timing(call) | {"Content-Type": "text/event-stream"})
+        with contextlib.suppress(ConnectionError):  # the client may leave at any time
+            await response.prepare(call.request)
+            await self._send(call, chunks, response)
+        return response
+
+    async def _send(self, call: Call, chunks: list[Chunk], response: web.StreamResponse) -> None:
+        stop = max(1, int(call.draw.fault_at * len(chunks))) if call.draw.fault else len(chunks)
+        for chunk in chunks[:stop]:
+            await self.clock.sleep_until(call.start_s + chunk.at_s)
+            await _event(response, protocol.reply(call.head, chunk))
+        if call.draw.fault == "stream_error":
+            await _event(response, protocol.error(503, "The model is overloaded. Please try again later."))
+        elif call.draw.fault == "cut" and call.request.transport is not None:
+            call.request.transport.abort()
+        elif call.draw.fault == "stall":
+            await self.clock.sleep_until(self.clock.now_s() + STALL_S)
+
+    async def _late(self, call: Call, ready_s: float) -> bool:
+        """Whether the client's own deadline passes before ``ready_s``; then waits for that deadline."""
+        limit = call.request.headers.get("X-Server-Timeout", "")
+        deadline_s = call.start_s + float(limit) * self.clock.scale if limit.isdigit() else math.inf
+        if ready_s <= deadline_s:
+            return False
+        await self.clock.sleep_until(deadline_s)
+        return True
+
+    def _timing(self, call: Call) -> dict[str, str]:
+        wall_ms = (self.clock.now_s() - call.start_s) / self.clock.scale * 1000
+        return {} if call.target.cloud else {"server-timing": f"gfet4t7; dur={wall_ms:.0f}"}
+
+
+async def _parsed(request: web.Request) -> tuple[Ask, bool] | None:
+    """What the body asks and whether thoughts are shown; None for anything but a sound request."""
+    try:
+        body = json.loads(await request.read())
+        return protocol.parse_ask(body) if body["contents"] else None
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return None
+
+
+async def _event(response: web.StreamResponse, body: Json) -> None:
+    await response.write(b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\r\n\r\n")
+
+
+def _refuse(body: Json) -> web.Response:
+    return web.json_response(body, status=body["error"]["code"])
+
+
+def _fail(fault: str) -> web.Response:
+    if fault == "deadline":
+        return _refuse(protocol.error(504, "Deadline expired before operation could complete."))
+    return _refuse(protocol.error(503, "The model is overloaded. Please try again later."))
+
+
+@contextlib.asynccontextmanager
+async def serving(truth: Truth, port: int = 0, api_key: str | None = None) -> AsyncIterator[str]:
+    """Serves on 127.0.0.1 inside the running loop; yields the base URL. OSError when the port is taken."""
+    runner = web.AppRunner(Emulator(truth, api_key).app(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.contextmanager
+def running(truth: Truth, api_key: str | None = None) -> Iterator[str]:
+    """Serves from a thread of its own, for callers without an event loop; yields the base URL."""
+    ready, stop = threading.Event(), threading.Event()
+    urls: list[str] = []
+
+    async def main() -> None:
+        async with serving(truth, api_key=api_key) as url:
+            urls.append(url)
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    ready.wait(10)
+    try:
+        yield urls[0]
+    finally:
+        stop.set()
+        thread.join(10)

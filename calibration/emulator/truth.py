@@ -1,0 +1,203 @@
+"""The emulator's truth: the laws its replies follow, and the draw of one reply.
+
+A truth is a value: it can be read from a file, exported as JSON and compared with what a calibration
+found. The draws of request number ``i`` depend on ``(seed, i)`` only, so two runs that receive the
+same requests in the same order give the same replies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from profiles.errors import InputError, nearest
+from profiles.latency import Floats, LatencyLaw, ThinkingLaw
+from profiles.schema import ModelProfile
+
+SCHEMA = "proflash/truth/v1"
+_DRAWS = 10  # columns a request uses; fixed, so that a new law never moves the others
+
+
+@dataclass(frozen=True)
+class OutputLaw:
+    """Answer tokens, lognormal; a length asked by the prompt takes the place of ``median_tokens``."""
+
+    median_tokens: float = 300.0
+    sigma: float = 0.5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Requests and input tokens a minute (emulated time); None means no limit."""
+
+    rpm: int | None = None
+    input_tpm: int | None = None
+    kind: Literal["window", "bucket"] = "window"
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of the requests that meet a fault, each a probability; their sum is at most one."""
+
+    unavailable: float = 0.0  # 503 before anything
+    deadline: float = 0.0  # 504 before anything
+    stream_error: float = 0.0  # an error object in the middle of the stream
+    cut: float = 0.0  # the connection closes in the middle of the stream
+    stall: float = 0.0  # the stream falls silent in the middle
+
+    def pick(self, u: float) -> str | None:
+        """The fault a uniform draw falls on, or None."""
+        for name, share in dataclasses.asdict(self).items():
+            if u < share:
+                return str(name)
+            u -= share
+        return None
+
+
+@dataclass(frozen=True)
+class ModelTruth:
+    """Everything that decides one model's replies; ``thinking`` maps a level to its law, None: none."""
+
+    law: LatencyLaw
+    thinking: Mapping[str, ThinkingLaw | None] = field(default_factory=dict)
+    default_level: str | None = None
+    output: OutputLaw = OutputLaw()
+    limits: Limits = Limits()
+    faults: Faults = Faults()
+    chunk_tokens: int = 24
+    thought_chunk_tokens: int = 150
+    context_tokens: int = 1_048_576
+    max_output_tokens: int = 65_536
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request asks, as far as the reply's time and size depend on it (tokens)."""
+
+    input_tokens: int
+    cached_tokens: int = 0
+    level: str | None = None
+    thinking_budget: int | None = None
+    max_output_tokens: int | None = None
+    asked_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One reply before it is sent. Times in emulated seconds."""
+
+    prefill_s: float
+    pace_s: float
+    thoughts: int
+    answer: int
+    truncated: bool
+    fault: str | None
+    fault_at: float  # share of the reply sent before a fault in the middle
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth of a whole emulator: models by API id, seed, and emulated seconds a wall second."""
+
+    models: Mapping[str, ModelTruth]
+    seed: int = 1
+    time_scale: float = 1.0
+    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("an emulator needs at least one model")
+        if not 0 < self.time_scale < float("inf"):
+            raise InputError(f"time_scale is {self.time_scale}; it must be a finite number above 0")
+
+    def model(self, name: str) -> ModelTruth:
+        """The truth of one model; KeyError when the emulator does not serve it."""
+        return self.models[name]
+
+    def draw(self, index: int, name: str, ask: Ask) -> Draw:
+        """The reply to request number ``index`` (from 0); a pure function of its arguments and the truth.
+
+        Thoughts count against ``max_output_tokens``, as with the real service: the answer gets the rest.
+        """
+        model = self.models[name]
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(index,))
+        rng = np.random.Generator(np.random.Philox(sequence))
+        z, u = rng.standard_normal(_DRAWS), rng.random(_DRAWS)
+        cap = min(ask.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
+        thoughts = min(cap, _thoughts(model, ask, z[2:3], u[2:3]))
+        wanted = _wanted(model, ask, float(z[3]))
+        answer = min(wanted, cap - thoughts)
+        uncached = np.array([ask.input_tokens - ask.cached_tokens])
+        prefill = model.law.prefill_s(uncached, np.array([ask.cached_tokens]), z[0:1], u[0:1])
+        pace = model.law.pace_s(z[0:1], z[1:2], u[1:2])
+        return Draw(
+            prefill_s=float(prefill[0]),
+            pace_s=float(pace[0]),
+            thoughts=thoughts,
+            answer=answer,
+            truncated=wanted > answer,
+            fault=model.faults.pick(float(u[4])),
+            fault_at=float(u[5]),
+        )
+
+    def to_json(self) -> str:
+        """One JSON document; ``parse_truth`` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def model_truth(profile: ModelProfile) -> ModelTruth:
+    """The truth of a model that behaves as its profile says."""
+    thinking = profile.thinking
+    levels: dict[str, ThinkingLaw | None] = {name: thinking.law(name) for name in thinking.levels}
+    return ModelTruth(
+        law=profile.latency.law,
+        thinking=levels | ({"off": None} if thinking.can_be_off else {}),
+        default_level=thinking.default_level,
+        context_tokens=profile.context_tokens,
+        max_output_tokens=profile.max_output_tokens,
+    )
+
+
+def _thoughts(model: ModelTruth, ask: Ask, z: Floats, u: Floats) -> int:
+    """Thinking tokens before any cap of the reply; a budget of 0 switches thinking off, -1 is automatic."""
+    level = ask.level or model.default_level
+    law = model.thinking.get(level) if level else None
+    if law is None or ask.thinking_budget == 0:
+        return 0
+    drawn = int(law.tokens(z, u)[0])
+    budget = ask.thinking_budget
+    return min(drawn, budget) if budget is not None and budget > 0 else drawn
+
+
+def _wanted(model: ModelTruth, ask: Ask, z: float) -> int:
+    """Answer tokens the model would give without a cap."""
+    median = ask.asked_tokens or model.output.median_tokens
+    return max(1, round(median * float(np.exp(model.output.sigma * z))))
+
+
+def parse_truth(data: object, source: str = "truth") -> Truth:
+    """A truth from parsed JSON or YAML; InputError names the faulty or unknown key."""
+    try:
+        truth = TypeAdapter(Truth).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        given = repr(first["input"])[:200]
+        raise InputError(f"{source}: {path or 'document'}: {first['msg']} (given {given})") from None
+    _refuse_unknown(data, dataclasses.asdict(truth), source)
+    return truth
+
+
+def _refuse_unknown(given: object, known: object, path: str) -> None:
+    if not isinstance(given, Mapping) or not isinstance(known, Mapping):
+        return
+    for key, value in given.items():
+        if key not in known:
+            raise InputError(f"{path}: unknown key {key!r}{nearest(str(key), [str(k) for k in known])}")
+        _refuse_unknown(value, known[key], f"{path}.{key}")

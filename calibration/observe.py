@@ -1,0 +1,113 @@
+"""Samples into columns: the prefill time, the pace and the thoughts that each call showed.
+
+The time to the first chunk holds what came before it: ``first = prefill + (tokens - n1) * pace``, where
+``tokens`` is the running total at the first chunk and ``n1`` the tokens of the first answer chunk, whose
+decode belongs to the prefill as a user sees it. So one formula serves calls whose thoughts are hidden (all
+of them lie before the first chunk), shown (a part does) or absent (then nothing is taken off).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.mixture import Bools, Floats
+from calibration.samples import Measurement, Sample
+
+MIN_PACE_TOKENS = 32  # fewer decoded tokens say more about chunking than about pace
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One row a call with a usable prefill time; ``pace_s`` is NaN where the call was too short for one."""
+
+    prefill_s: Floats
+    censored: Bools  # the call ran out of time before its first chunk: prefill_s is a lower bound
+    uncached: Floats
+    cached: Floats
+    pace_s: Floats
+    block: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        """The columns of some rows, in that order."""
+        return Columns(
+            self.prefill_s[rows],
+            self.censored[rows],
+            self.uncached[rows],
+            self.cached[rows],
+            self.pace_s[rows],
+            self.block[rows],
+        )
+
+
+def pace_s(measured: Measurement) -> float:
+    """Seconds a token between the first and the last chunk, from running totals; NaN when not to be seen."""
+    first, total = measured.at_first_chunk, measured.total
+    if first is None or total is None or measured.first_chunk_s is None or measured.last_chunk_s is None:
+        return float("nan")
+    tokens, taken_s = total.tokens - first.tokens, measured.last_chunk_s - measured.first_chunk_s
+    return taken_s / tokens if tokens >= MIN_PACE_TOKENS and taken_s > 0 else float("nan")
+
+
+def _first_answer_tokens(measured: Measurement) -> int | None:
+    return measured.at_first_answer.answer if measured.at_first_answer is not None else None
+
+
+def first_chunk_tokens(samples: Sequence[Sample]) -> float | None:
+    """Median tokens of the first answer chunk; None when no call had one."""
+    sizes = [n for n in (_first_answer_tokens(s.measured) for s in samples) if n]
+    return float(np.median(sizes)) if sizes else None
+
+
+def _before_s(measured: Measurement, usual_chunk: float, usual_pace_s: float) -> float:
+    """Seconds of decoding that lie before the first chunk and are no part of the prefill."""
+    first = measured.at_first_chunk
+    if first is None or first.thoughts == 0:
+        return 0.0
+    own_pace_s = pace_s(measured)
+    pace = usual_pace_s if np.isnan(own_pace_s) else own_pace_s
+    return max(0.0, first.tokens - (_first_answer_tokens(measured) or usual_chunk)) * pace
+
+
+def _input(sample: Sample) -> int:
+    return sample.measured.input_tokens or sample.input_target
+
+
+def columns(samples: Sequence[Sample]) -> Columns:
+    """The columns of samples whose times may be used (void ones are the caller's to leave out)."""
+    paces = np.array([pace_s(sample.measured) for sample in samples])
+    usual_pace_s = float(np.nanmedian(paces)) if np.isfinite(paces).any() else 0.0
+    usual_chunk = first_chunk_tokens(samples) or 1.0
+    before = np.array([_before_s(s.measured, usual_chunk, usual_pace_s) for s in samples])
+    usual_before_s = float(np.median(before)) if len(before) else 0.0
+    rows = []
+    for sample, pace, earlier_s in zip(samples, paces, before, strict=True):
+        measured = sample.measured
+        censored = measured.outcome == "timed_out" and measured.first_chunk_s is None
+        if censored:
+            time_s = sample.timeout_s - usual_before_s
+        elif measured.first_chunk_s is not None:
+            time_s = measured.first_chunk_s - (measured.wire_s or 0.0) - earlier_s
+        else:
+            continue
+        cached = measured.cached_tokens
+        if time_s > 0:
+            rows.append((time_s, censored, _input(sample) - cached, cached, pace, sample.block))
+    table = np.array(rows, dtype=float).reshape(-1, 6)
+    return Columns(
+        table[:, 0], table[:, 1] > 0, table[:, 2], table[:, 3], table[:, 4], table[:, 5].astype(np.int64)
+    )
+
+
+def thoughts(samples: Sequence[Sample], level: str | None) -> tuple[Floats, Bools]:
+    """Thinking tokens of complete calls at a level, and which of them the output cap cut short."""
+    done = [s for s in samples if s.level == level and s.measured.outcome == "ok" and s.measured.total]
+    totals = [s.measured.total for s in done if s.measured.total is not None]
+    cut = [
+        s.measured.finish == "MAX_TOKENS" and t.answer == 0 and t.thoughts > 0
+        for s, t in zip(done, totals, strict=True)
+    ]
+    return np.array([t.thoughts for t in totals], dtype=float), np.array(cut, dtype=bool)

@@ -1,0 +1,206 @@
+"""The measuring plan: which requests, in which order, when, and what they can cost at most.
+
+Cells are model x input length x answer length x thinking level. Requests come in random order, models
+interleaved so that a drift of the service meets all of them, at Poisson times in one or several blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from calibration.spend import Tariff, cost_pusd, thinking_room
+from profiles.errors import InputError
+from profiles.schema import ModelProfile
+
+WORDS = ("the", "cat", "and", "dog", "ran", "far", "out", "for", "his", "old", "red", "box", "was", "not")
+_OVERHEAD_TOKENS = 64  # instruction, nonce and what a service adds around a prompt
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a plan is made from. ``levels`` of None means each model's default thinking level."""
+
+    models: tuple[str, ...]  # API ids
+    requests_per_model: int = 60
+    rate_per_s: float = 0.5
+    input_tokens: tuple[int, ...] = (128, 4_096, 32_768)
+    answer_tokens: tuple[int, ...] = (128, 512)
+    levels: tuple[str, ...] | None = None
+    blocks: int = 1
+    block_gap_s: float = 0.0
+    timeout_s: float = 180.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        counts = {"requests": self.requests_per_model, "blocks": self.blocks}
+        sizes = {"input tokens": min(self.input_tokens), "answer tokens": min(self.answer_tokens)}
+        speeds = {"rate per second": self.rate_per_s, "timeout": self.timeout_s}
+        for name, value in (counts | sizes | speeds).items():
+            if not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}; it must be a number above 0")
+        if not 0 <= self.block_gap_s < math.inf:
+            raise InputError(f"block gap is {self.block_gap_s} s; it must be 0 or more")
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise InputError(f"models are {', '.join(self.models) or 'none'}; give one or more, each once")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One model as the plan needs it; ``rooms`` maps a level to tokens for thoughts, 0: it does not think."""
+
+    api_id: str
+    tariff: Tariff
+    rooms: Mapping[str, int]
+    mean_thoughts: Mapping[str, float]
+    default_level: str | None
+    max_output_tokens: int
+    context_tokens: int
+
+    def levels(self, asked: tuple[str, ...] | None) -> tuple[str | None, ...]:
+        """The levels to measure; InputError for one the model does not have."""
+        for level in asked or ():
+            if level not in self.rooms:
+                known = ", ".join(self.rooms) or "none"
+                raise InputError(f"{self.api_id} has no thinking level {level!r}; it has {known}")
+        return asked or (self.default_level,)
+
+
+def target_of(profile: ModelProfile, tariff: Tariff) -> Target:
+    """A model of the catalogue as a target."""
+    thinking = profile.thinking
+    laws = {name: thinking.law(name) for name in thinking.levels}
+    if thinking.supported and thinking.can_be_off:
+        laws["off"] = None
+    limit = profile.max_output_tokens
+    return Target(
+        api_id=profile.ids["gemini_api"][0],
+        tariff=tariff,
+        rooms={
+            n: 0 if law is None else thinking_room(law.median_tokens, law.sigma, limit)
+            for n, law in laws.items()
+        },
+        mean_thoughts={
+            n: 0.0 if law is None else (1 - law.p_none) * law.median_tokens * math.exp(law.sigma**2 / 2)
+            for n, law in laws.items()
+        },
+        default_level=thinking.default_level,
+        max_output_tokens=limit,
+        context_tokens=profile.context_tokens,
+    )
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """One request of the plan. ``max_output_tokens`` has room for the thoughts beside the answer."""
+
+    index: int
+    block: int
+    at_s: float
+    model: str
+    level: str | None
+    input_tokens: int
+    answer_tokens: int
+    max_output_tokens: int
+    timeout_s: float
+
+    @property
+    def cell(self) -> tuple[str, int]:
+        """Requests of one cell have prompts of the same length."""
+        return self.model, self.input_tokens
+
+    @property
+    def output_bound(self) -> int:
+        """The most output it can be billed for: the service counts thoughts against the output cap."""
+        return self.max_output_tokens
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All requests in sending order. ``digest`` names the plan: same options and targets, same digest."""
+
+    options: Options
+    targets: Mapping[str, Target]
+    requests: tuple[PlannedRequest, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over options and requests."""
+        rows = [dataclasses.asdict(self.options), [dataclasses.astuple(r) for r in self.requests]]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+    def expected_pusd(self, request: PlannedRequest) -> int:
+        """Price if thoughts and answer come out as the profile expects."""
+        target = self.targets[request.model]
+        thoughts = target.mean_thoughts.get(request.level or "", 0.0)
+        output = min(round(thoughts) + request.answer_tokens, request.max_output_tokens)
+        return cost_pusd(target.tariff.card, request.input_tokens, 0, output)
+
+    def worst_pusd(self, request: PlannedRequest, input_bound: int | None = None) -> int:
+        """The most a request can cost; ``input_bound`` in tokens, by default the bytes of its prompt."""
+        bound = input_bound or len(prompt(request, "0" * 16).encode())
+        return self.targets[request.model].tariff.worst_pusd(bound, request.output_bound)
+
+    @property
+    def duration_s(self) -> float:
+        """When the last request is due."""
+        return self.requests[-1].at_s
+
+
+def make_plan(options: Options, targets: Mapping[str, Target]) -> Plan:
+    """The plan of these options; a pure function. InputError when a request cannot fit its model."""
+    rng = np.random.default_rng(np.random.SeedSequence(options.seed))
+    queues = {model: _cells(options, targets[model], rng) for model in options.models}
+    order = [m for _ in range(options.requests_per_model) for m in rng.permutation(options.models)]
+    at_s = np.cumsum(rng.exponential(1 / options.rate_per_s, len(order)))
+    requests = []
+    for index, model in enumerate(order):
+        input_tokens, answer_tokens, level = next(queues[model])
+        block = index * options.blocks // len(order)
+        start_s = float(at_s[index]) + block * options.block_gap_s
+        target = targets[model]
+        room = target.rooms.get(level or "", 0)
+        cap = min(target.max_output_tokens, room + 2 * answer_tokens)
+        requests.append(
+            PlannedRequest(
+                index, block, start_s, model, level, input_tokens, answer_tokens, cap, options.timeout_s
+            )
+        )
+    return Plan(options, targets, tuple(requests))
+
+
+def _cells(
+    options: Options, target: Target, rng: np.random.Generator
+) -> Iterator[tuple[int, int, str | None]]:
+    """Input length, answer length and level, each combination once per shuffled round, without end."""
+    cells = list(product(options.input_tokens, options.answer_tokens, target.levels(options.levels)))
+    longest = max(options.input_tokens) + _OVERHEAD_TOKENS
+    if longest > target.context_tokens:
+        raise InputError(f"{target.api_id}: {longest} input tokens do not fit its {target.context_tokens}")
+    if max(options.answer_tokens) > target.max_output_tokens:
+        raise InputError(f"{target.api_id}: answers of at most {target.max_output_tokens} tokens")
+    while True:
+        for position in rng.permutation(len(cells)):
+            yield cells[position]
+
+
+def prompt(request: PlannedRequest, nonce: str) -> str:
+    """A prompt of about ``input_tokens`` tokens that asks for ``answer_tokens`` of answer.
+
+    It begins with the nonce of the run and the request's number: no two prompts share a prefix, so no
+    implicit cache serves one. Words of three letters and a space are one token each to real tokenisers
+    and, at four characters a token, to the emulator.
+    """
+    asked = request.answer_tokens
+    words = round(asked * 0.75)
+    task = f"\nNow tell a plain story of about {asked} tokens, that is {words} words. Begin at once."
+    head = f"{nonce}-{request.index} "
+    count = max(1, request.input_tokens - (len(head) + len(task)) // 4)
+    return head + " ".join(WORDS[i % len(WORDS)] for i in range(count)) + task

@@ -1,0 +1,299 @@
+"""The open-loop sender: requests leave when the plan says, whatever the earlier ones are doing.
+
+It never spends beyond its cap, pauses all models for as long as a 429 asks (the schedule moves with it, so
+nothing piles up), watches the lag of its own event loop and marks the samples that lag has spoilt. Time and
+the wire are arguments, so a test runs it in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from calibration.client import REFUSED
+from calibration.plan import Plan, PlannedRequest
+from calibration.samples import Measurement, Sample
+from calibration.spend import Ledger
+
+Send = Callable[[PlannedRequest], Awaitable[Measurement]]
+Sink = Callable[[Sample], Awaitable[None]]
+
+MAX_PAUSE_S = 120.0
+LATE_S = 0.05
+MAX_FAILURES = 10  # in a row; then something is wrong that more requests will not mend
+_TICK_S = 0.02
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hard limits of one run, and the lag (seconds) from which a sample is void."""
+
+    max_in_flight: int = 16
+    max_requests: int | None = None
+    max_minutes: float | None = None
+    max_lag_s: float = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; ``left_s`` is the time until the last request is due."""
+
+    done: int
+    planned: int
+    spent_pusd: int
+    reserved_pusd: int
+    left_s: float
+    last: Sample | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. ``stopped`` says why it ended early; ``late`` counts sends over 50 ms late."""
+
+    sent: int
+    late: int
+    spent_pusd: int
+    max_lag_s: float
+    stopped: str | None
+
+
+@dataclass
+class _State:
+    """What changes while a run goes on; seconds on the loop's clock."""
+
+    start: float
+    shift_s: float = 0.0  # how far pauses have moved the schedule
+    pause_until: float = 0.0
+    sent: int = 0
+    done: int = 0
+    late: int = 0
+    failures: int = 0
+    stopped: str | None = None
+    warm: set[str] = field(default_factory=set)
+
+
+class Lag:
+    """Measures how late the event loop wakes up."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, float]] = deque(maxlen=20_000)
+        self._due = math.inf
+        self.max_s = 0.0
+
+    async def watch(self) -> None:
+        """Samples the lag until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._due = loop.time() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            now = loop.time()
+            lag_s = now - self._due
+            self._seen.append((now, lag_s))
+            self.max_s = max(self.max_s, lag_s)
+
+    def since(self, start: float) -> float:
+        """The worst lag since ``start`` (seconds on the loop's clock), a wake-up still overdue included."""
+        overdue_s = asyncio.get_running_loop().time() - self._due
+        worst = max(0.0, overdue_s)
+        for at, lag_s in reversed(self._seen):
+            if at < start:
+                break
+            worst = max(worst, lag_s)
+        return worst
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Watches while the block runs."""
+        task = asyncio.create_task(self.watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+class Probe:
+    """Sends the requests of a plan that are not done yet."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        send: Send,
+        sink: Sink,
+        ledger: Ledger,
+        *,
+        limits: Limits = Limits(),
+        done: Collection[int] = (),
+        input_bounds: Callable[[PlannedRequest], int | None] = lambda _: None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._plan, self._send, self._sink, self._ledger = plan, send, sink, ledger
+        self._limits, self._bounds, self._progress = limits, input_bounds, progress
+        self._todo = [request for request in plan.requests if request.index not in done]
+        self._before = len(plan.requests) - len(self._todo)
+        self._slots = asyncio.Semaphore(limits.max_in_flight)
+        self._halt = asyncio.Event()  # nothing more is to be sent
+        self._lag = Lag()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Result:
+        """Runs to the end of the plan or to a limit; what the sink raises ends the run and is raised here."""
+        loop = asyncio.get_running_loop()
+        state = _State(start=loop.time())
+        if self._todo:
+            state.shift_s = -self._todo[0].at_s
+        try:
+            async with self._lag.watching():
+                await self._dispatch(state)
+                await self._drain()
+        finally:
+            await self._abandon()
+        return Result(state.sent, state.late, self._ledger.spent_pusd, self._lag.max_s, state.stopped)
+
+    async def _dispatch(self, state: _State) -> None:
+        for request in self._todo:
+            await self._slots.acquire()
+            worst_pusd = await self._reserve(request, state)
+            if worst_pusd is None:
+                return
+            await self._wait_turn(request, state)
+            self._check_limits(state)
+            if state.stopped is not None:
+                self._ledger.settle(worst_pusd, 0)
+                return
+            state.sent += 1
+            task = asyncio.create_task(self._one(request, worst_pusd, state))
+            self._tasks.add(task)
+
+    async def _wait_turn(self, request: PlannedRequest, state: _State) -> None:
+        """Sleeps until the request is due; a pause the service asks for moves the rest of the schedule."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = state.start + state.shift_s + request.at_s
+            if state.pause_until > max(due, loop.time()):
+                state.shift_s += state.pause_until - due
+                due = state.pause_until
+            wake = min(due, self._deadline(state))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._halt.wait(), max(0.0, wake - loop.time()))
+            if self._halt.is_set() or wake < due or state.pause_until <= loop.time():
+                return
+
+    def _deadline(self, state: _State) -> float:
+        """When the time cap is reached (seconds on the loop's clock)."""
+        minutes = self._limits.max_minutes
+        return math.inf if minutes is None else state.start + minutes * 60
+
+    async def _reserve(self, request: PlannedRequest, state: _State) -> int | None:
+        """Reserves the worst case, waiting for others to settle where that may help; None: the cap is met."""
+        worst_pusd = self._plan.worst_pusd(request, self._bounds(request))
+        while not self._ledger.reserve(worst_pusd):
+            running = [task for task in self._tasks if not task.done()]
+            if self._ledger.breached or not running:
+                reason = "billed above the worst case" if self._ledger.breached else "spending cap"
+                state.stopped = state.stopped or reason
+                return None
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            self._raise_failures()
+        return worst_pusd
+
+    def _check_limits(self, state: _State) -> None:
+        if self._limits.max_requests is not None and state.sent >= self._limits.max_requests:
+            state.stopped = state.stopped or "request cap"
+        if asyncio.get_running_loop().time() >= self._deadline(state):
+            state.stopped = state.stopped or "time cap"
+        self._raise_failures()
+
+    async def _one(self, request: PlannedRequest, worst_pusd: int, state: _State) -> None:
+        loop = asyncio.get_running_loop()
+        sent, sent_at = loop.time(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        intended_s = state.shift_s + request.at_s
+        in_flight = sum(not task.done() for task in self._tasks)
+        try:
+            measured = await self._send(request)
+            billed_pusd = self._plan.targets[request.model].tariff.billed_pusd(measured, worst_pusd)
+            self._ledger.settle(worst_pusd, billed_pusd)
+            lag_s = self._lag.since(sent)
+            sample = Sample(
+                index=request.index,
+                model=request.model,
+                level=request.level,
+                block=request.block,
+                input_target=request.input_tokens,
+                answer_target=request.answer_tokens,
+                max_output_tokens=request.max_output_tokens,
+                timeout_s=request.timeout_s,
+                sent_at=sent_at,
+                intended_s=intended_s,
+                sent_s=sent - state.start,
+                in_flight=in_flight,
+                lag_s=lag_s,
+                void=self._void(request, lag_s, state),
+                cost_pusd=billed_pusd,
+                measured=measured,
+            )
+            await self._sink(sample)
+            self._note(sample, state)
+        except BaseException:
+            self._halt.set()  # a sample that cannot be stored ends the run: no further money is spent
+            raise
+        finally:
+            self._slots.release()
+
+    def _void(self, request: PlannedRequest, lag_s: float, state: _State) -> str | None:
+        """Why the sample's times are not to be trusted: the prober was late, or its first call of a model."""
+        if request.model not in state.warm:
+            state.warm.add(request.model)
+            return "warm_up"
+        return "prober_lag" if lag_s > self._limits.max_lag_s else None
+
+    def _note(self, sample: Sample, state: _State) -> None:
+        """Draws the consequences of an outcome: pause, stop, report."""
+        measured, now = sample.measured, asyncio.get_running_loop().time()
+        state.done += 1
+        state.late += sample.sent_s - sample.intended_s > LATE_S
+        state.failures = state.failures + 1 if measured.outcome == "failed" else 0
+        if measured.outcome == "throttled":
+            pause_s = min(MAX_PAUSE_S, measured.retry_s or 1.0)
+            state.pause_until = max(state.pause_until, now + pause_s)
+        state.stopped = state.stopped or _reason_to_stop(sample, state.failures)
+        if state.stopped is not None:
+            self._halt.set()
+        due = state.start + state.shift_s + self._plan.duration_s
+        done, planned = self._before + state.done, len(self._plan.requests)
+        money = self._ledger.spent_pusd, self._ledger.reserved_pusd
+        self._progress(Progress(done, planned, *money, max(0.0, due - now), sample))
+
+    def _raise_failures(self) -> None:
+        """Forgets finished requests; raises what one of them raised (the sink could not store a sample)."""
+        finished = {task for task in self._tasks if task.done()}
+        self._tasks -= finished
+        for task in finished:
+            task.result()
+
+    async def _drain(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+            self._raise_failures()
+
+    async def _abandon(self) -> None:
+        """Cancels what is still in flight; its reservations stay in the ledger, for they may be billed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _reason_to_stop(sample: Sample, failures: int) -> str | None:
+    """Why no further request makes sense after this outcome, or None."""
+    measured = sample.measured
+    if measured.quota is not None and "PerDay" in measured.quota:
+        return "daily quota used up"
+    if measured.outcome == "failed" and measured.code in REFUSED:
+        return f"refused: {measured.code} {measured.status} for {sample.model}"
+    if failures >= MAX_FAILURES:
+        return f"{MAX_FAILURES} failures in a row, the last {measured.status}"
+    return None

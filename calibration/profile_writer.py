@@ -1,0 +1,98 @@
+"""A fit as a profile file: the catalogue's model with measured latency and thinking in place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, get_args
+
+from calibration.fit import LatencyFit, ThinkingFit, parameters
+from profiles.behaviour import Param
+from profiles.files import write_atomically
+from profiles.schema import ModelProfile
+from profiles.validation import parse
+from profiles.yaml_io import to_yaml
+
+
+def source_of(digest: str) -> str:
+    """The source key of figures that come from a sample file with this SHA-256."""
+    return f"calibration:{digest}"
+
+
+def measured_profile(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> ModelProfile:
+    """The profile with what was measured; what the samples could not show keeps its figure and its grade."""
+    data = profile.to_dict()
+    data["latency"] = _latency(profile, fit, digest, on)
+    for level, found in fit.thinking.items():
+        if level in data["thinking"].get("levels", {}):
+            data["thinking"]["levels"][level] = _level(found, digest)
+    return parse(ModelProfile, data, f"measured profile of {profile.name}")
+
+
+def _latency(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> dict[str, Any]:
+    old = profile.latency
+    values = parameters(fit.law)
+    kept = {name: old.grade_of(name) for name in get_args(Param) if name not in fit.fitted}
+    block: dict[str, Any] = {name: _rounded(value) for name, value in values.items()}
+    block |= {
+        "grades": kept,
+        "reasoning": _reasoning(old.reasoning, kept, fit),
+        "source": source_of(digest),
+        "as_of": on.isoformat(),
+        "grade": "measured",
+        "n": fit.n,
+        "intervals": {name: [_rounded(low), _rounded(high)] for name, (low, high) in fit.intervals.items()},
+        "observations": [o.model_dump(mode="json", exclude_defaults=True) for o in old.observations]
+        + _observations(fit, digest, on),
+    }
+    return block
+
+
+def _reasoning(old: str | None, kept: Mapping[str, str], fit: LatencyFit) -> str:
+    outcomes = ", ".join(f"{count} {name}" for name, count in fit.outcomes.items())
+    text = (
+        f"Maximum likelihood over {fit.n} calls ({outcomes}; {fit.n_censored} censored, {fit.n_void} void)."
+    )
+    text += "".join(f" {note[0].upper()}{note[1:]}." for note in fit.notes)
+    return f"{text} Kept from before: {', '.join(sorted(kept))}: {old}" if kept else text
+
+
+def _observations(fit: LatencyFit, digest: str, on: date) -> list[dict[str, Any]]:
+    seen: list[tuple[str, float, str]] = [
+        ("fit_ks_ttfc", fit.ttfc.ks, "1"),
+        ("fit_wasserstein_ttfc", fit.ttfc.wasserstein_s, "s"),
+        ("fit_ks_pace", fit.pace.ks, "1"),
+        ("fit_wasserstein_pace", fit.pace.wasserstein_s, "s/token"),
+    ]
+    if fit.first_chunk_tokens is not None:
+        seen.append(("first_chunk_tokens_median", fit.first_chunk_tokens, "tokens"))
+    provenance = {"source": source_of(digest), "as_of": on.isoformat(), "grade": "measured"}
+    return [
+        {"metric": name, "value": _rounded(value), "unit": unit} | provenance for name, value, unit in seen
+    ]
+
+
+def _level(found: ThinkingFit, digest: str) -> dict[str, Any]:
+    law = found.law
+    return {
+        "median_tokens": _rounded(law.median_tokens),
+        "sigma": _rounded(law.sigma),
+        "p_none": _rounded(law.p_none),
+        "grade": "measured",
+        "reasoning": f"{found.n} calls, {found.n_censored} cut by the output cap; {source_of(digest)}",
+        "n": found.n,
+        "intervals": {name: [_rounded(low), _rounded(high)] for name, (low, high) in found.intervals.items()},
+    }
+
+
+def _rounded(value: float) -> float:
+    """Six significant figures: more would claim what no measurement gives."""
+    return float(f"{value:.6g}")
+
+
+def write_profile(profile: ModelProfile, folder: Path) -> Path:
+    """Writes ``<name>.yaml`` in one step: a reader sees the old file or the new one."""
+    path = folder / f"{profile.name}.yaml"
+    write_atomically(path, to_yaml(profile.to_dict()))
+    return path
