@@ -137,10 +137,12 @@ def _contradicted(records: Records, scenario: Scenario, order: Rows) -> Mask:
     made, row = last >= 0, np.maximum(last, 0)
     outcome = requests.outcome
     if not len(attempts):
-        return np.asarray(outcome != Outcome.REJECTED)
+        return np.asarray((outcome != Outcome.REJECTED) & (outcome != Outcome.UNSENT))
     final = np.array([scenario.endpoints[name].then is None for name in records.endpoint_names])
     done = made & (attempts.outcome[row] == Outcome.SERVED) & final[attempts.endpoint[row]]
+    came = ~np.isnan(requests.arrival_s)
     allowed = np.where(made, outcome == attempts.outcome[row], outcome == Outcome.REJECTED)
+    allowed = np.where(came, allowed, (outcome == Outcome.UNSENT) & ~made)
     allowed |= (outcome == Outcome.UNFINISHED) & (not scenario.study.drain)
     allowed |= made & (outcome == Outcome.REJECTED)  # the policy refused to try again
     served = outcome == Outcome.SERVED
@@ -223,6 +225,7 @@ def time_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     """Nothing ends before it begins, and nothing that happened lacks a time."""
     yield check_rows("attempt times", _wrong_times(records, scenario), "out of order or missing")
     yield check_rows("request times", _wrong_request_times(records), "out of order or missing")
+    yield check_rows("arrivals", _wrong_arrivals(records, scenario), "not when the load or the session says")
     yield check_rows("retries follow", _early_retries(records), "sent before its predecessor ended")
 
 
@@ -245,12 +248,23 @@ def _wrong_times(records: Records, scenario: Scenario) -> Mask:
 
 
 def _wrong_request_times(records: Records) -> Mask:
-    r, arrival = records.requests, records.workload.arrival_s
-    served = r.outcome == Outcome.SERVED
-    fine = np.isfinite(arrival) & (np.diff(arrival, prepend=0.0) >= 0)
-    fine &= np.isfinite(r.end_s) & (r.end_s >= arrival)
+    r, arrival = records.requests, records.requests.arrival_s
+    served, unsent = r.outcome == Outcome.SERVED, r.outcome == Outcome.UNSENT
+    fine = np.isfinite(r.end_s) & (r.end_s >= arrival)
     fine &= np.where(served, (r.first_s >= arrival) & (r.first_s <= r.end_s), np.isnan(r.first_s))
-    return np.asarray(~fine)
+    fine = np.where(unsent, np.isnan(arrival) & np.isnan(r.end_s), fine)
+    return np.asarray(~fine | (np.diff(records.workload.arrival_s, prepend=0.0) < 0))
+
+
+def _wrong_arrivals(records: Records, scenario: Scenario) -> Mask:
+    """First turns come when they were drawn, later ones a think time after the answer before, or never."""
+    load, r = records.workload, records.requests
+    later, before = load.follows >= 0, np.maximum(load.follows, 0)
+    due = np.where(r.outcome[before] == Outcome.SERVED, r.end_s[before] + load.think_s, np.nan)
+    due = np.where(later, due, load.arrival_s)
+    same = (r.arrival_s == due) | (np.isnan(r.arrival_s) & np.isnan(due))
+    cut = ~np.isnan(due) & (due > records.ended_s) & (not scenario.study.drain)
+    return np.asarray(~(same | cut))
 
 
 def _early_retries(records: Records) -> Mask:
@@ -258,7 +272,7 @@ def _early_retries(records: Records) -> Mask:
     order = in_order(a)
     request, send, end = a.request[order], a.send_s[order], a.end_s[order]
     first = np.diff(request, prepend=-1) != 0
-    earliest = np.where(first, records.workload.arrival_s[request], np.roll(end, 1))
+    earliest = np.where(first, records.requests.arrival_s[request], np.roll(end, 1))
     return np.asarray((send < earliest) | (first & (send != earliest)))
 
 

@@ -112,7 +112,7 @@ class _Rows:
 
 def counted_requests(records: Records, scenario: Scenario) -> Mask:
     """Which requests count: those that arrived after the warm-up."""
-    return np.asarray(records.workload.arrival_s >= scenario.study.warmup_s)
+    return np.asarray(records.requests.arrival_s >= scenario.study.warmup_s)
 
 
 def latencies(records: Records) -> tuple[Floats, Floats, Floats]:
@@ -120,7 +120,7 @@ def latencies(records: Records) -> tuple[Floats, Floats, Floats]:
 
     TPOT is ``(end - first) / (output - 1)`` and NaN for a served answer of one token.
     """
-    requests, arrival = records.requests, records.workload.arrival_s
+    requests, arrival = records.requests, records.requests.arrival_s
     served = requests.outcome == Outcome.SERVED
     ttft = np.where(served, requests.first_s - arrival, np.inf)
     e2e = np.where(served, requests.end_s - arrival, np.inf)
@@ -233,7 +233,9 @@ def _counts(rows: _Rows, label: Labels, attempt_label: Labels, k: int) -> list[C
     outcomes = _tally(pairs, k * _OUTCOMES).reshape(k, _OUTCOMES)
     columns = {
         "requests": _tally(label, k),
-        **{outcome.name.lower(): outcomes[:, outcome] for outcome in Outcome},
+        **{
+            outcome.name.lower(): outcomes[:, outcome] for outcome in Outcome if outcome is not Outcome.UNSENT
+        },
         "attempts": _tally(attempt_label, k),
         "throttled_attempts": _tally(attempt_label, k, rows.attempt_throttled),
         "throttled_requests": _tally(label, k, rows.throttled),

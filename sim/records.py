@@ -22,6 +22,7 @@ class Outcome(IntEnum):
     REJECTED = 3  # a full queue, or the policy's own refusal
     FAILED = 4  # an error of the server
     UNFINISHED = 5  # still under way when the run was cut
+    UNSENT = 6  # a later turn of a session that ended before it: it never arrived
 
 
 class Reason(IntEnum):
@@ -48,6 +49,7 @@ class Lane(IntEnum):
 class Requests:
     """One row a request, in the workload's order. Times are seconds; NaN where it never came to that."""
 
+    arrival_s: Floats  # when it really came; NaN where it never did
     outcome: NDArray[np.int8]
     attempts: NDArray[np.int32]
     endpoint: NDArray[np.int16]  # of the last attempt; -1 if none was made

@@ -40,8 +40,7 @@ def build_floor(world: World, load: Workload) -> Floor:
     clock = Clock()
     policy = build_policy(scenario.routing, scenario.endpoints)
     requests = Requests(load, scenario.classes)
-    give_up_s = (load.arrival_s + load.deadline_s).tolist()
-    client = Client(scenario.client, clock, requests, load.luck.key("jitter"), give_up_s)
+    client = Client(scenario.client, clock, requests, load.luck.key("jitter"), load)
     stations = {
         place.name: _station(place, index, clock, client, load, scenario)
         for index, place in enumerate(world.places)

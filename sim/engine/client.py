@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from sim.engine.clock import Clock, Timer
 from sim.engine.log import Log
 from sim.luck import counted_uniform
@@ -14,6 +16,7 @@ from sim.policies.view import Request, Requests, System
 from sim.records import Outcome, Reason
 from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
+from sim.workload.columns import Workload
 
 _FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
 
@@ -27,18 +30,21 @@ class Client:
         clock: Clock,
         requests: Requests,
         jitter_key: int,
-        give_up_s: list[float],
+        load: Workload,
     ) -> None:
         self.timeout_s = math.inf if spec.timeout_s is None else spec.timeout_s
         self.cancels = spec.cancel_on_timeout
         self.log = Log()
         self._extend_log = self.log.plain.extend
         self.turned_away: list[int] = []  # requests the policy itself refused
+        self.turns_taken: dict[int, float] = {}  # later turns of sessions: when they came
         self._clock = clock
         self._view = Request(requests)
         self._choose: Callable[[Request, System], str | None]
         self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
-        self._jitter_key, self._give_up_s = jitter_key, give_up_s
+        self._jitter_key = jitter_key
+        self._give_up_s: list[float] = (load.arrival_s + load.deadline_s).tolist()
+        self._turns = _turns(load)
         self._stations: dict[str, Station] = {}
         self._system: System
 
@@ -95,6 +101,19 @@ class Client:
         following = call.station.then
         if following is not None:
             self._send_on(following, call.request, 1, call.stage + 1, now)
+        elif self._turns and call.request in self._turns:
+            self._next_turns(call.request, now)
+
+    def _next_turns(self, request: int, now: float) -> None:
+        """The answer is there: the session goes on after the time its user, or a tool, takes."""
+        for turn, think_s, deadline_s in self._turns[request]:
+            self._give_up_s[turn] = now + think_s + deadline_s
+            self._clock.at(now + think_s, Timer(self._take_turn, turn))
+
+    def _take_turn(self, timer: Timer) -> None:
+        turn: int = timer.value  # type: ignore[assignment]
+        now = self.turns_taken[turn] = self._clock.now
+        self.arrive(turn, now)
 
     def unfinished(self, call: Call, now: float) -> None:
         """The run is cut while the call is under way."""
@@ -148,3 +167,12 @@ class Client:
         """Requests whose next attempt is among the ``pending`` events."""
         timers = [event for event in pending if isinstance(event, Timer)]
         return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
+
+
+def _turns(load: Workload) -> dict[int, list[tuple[int, float, float]]]:
+    """Later turns by the request they follow: number, seconds after its answer, deadline."""
+    turns: dict[int, list[tuple[int, float, float]]] = {}
+    for turn in np.flatnonzero(load.follows >= 0).tolist():
+        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]))
+        turns.setdefault(int(load.follows[turn]), []).append(entry)
+    return turns

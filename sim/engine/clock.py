@@ -46,17 +46,19 @@ class Clock(simpy.Environment):
             raise ValueError(f"an event at {time_s} s, but the clock reads {self._now} s")
         heappush(self.heap, (time_s, NORMAL, next(self._eid), event))
 
-    def feed(self, times_s: Sequence[float], arrive: Callable[[int, float], None]) -> None:
-        """Call ``arrive(i, time)`` at each of the sorted ``times_s``, and every event due before it.
+    def feed(
+        self, requests: Sequence[int], times_s: Sequence[float], arrive: Callable[[int, float], None]
+    ) -> None:
+        """Call ``arrive(request, time)`` at each of the sorted ``times_s``, and every event due before it.
 
         Events at the very time of an arrival fire first: a slot freed then is free for the arrival.
         """
         queue, step = self._queue, self.step
-        for i, time_s in enumerate(times_s):
+        for request, time_s in zip(requests, times_s, strict=True):
             while queue and queue[0][0] <= time_s:
                 step()
             self._now = time_s
-            arrive(i, time_s)
+            arrive(request, time_s)
 
     def drain(self, until_s: float) -> None:
         """Fire what is left up to ``until_s``, which may be infinite."""

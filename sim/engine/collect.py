@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.build import Floor
+from sim.engine.client import Client
 from sim.records import Attempts, Outcome, Records, Requests
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
@@ -18,7 +19,7 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     undecided = _log_unfinished(floor, ended_s)
     log = floor.client.log.columns()
     attempts = _attempts(load, log, floor.stations)
-    requests = _requests(load, attempts, floor.client.turned_away, undecided)
+    requests = _requests(load, attempts, floor.client, undecided)
     return Records(load, requests, attempts, tuple(s.log(ended_s) for s in floor.stations), ended_s)
 
 
@@ -86,28 +87,40 @@ def _share_done(log: dict[str, Floats], rows: NDArray[np.intp], total_s: Floats)
     return np.where(whole, 1.0, worked_s / np.maximum(total_s, np.finfo(float).tiny))
 
 
-def _requests(load: Workload, attempts: Attempts, turned_away: list[int], undecided: list[int]) -> Requests:
+def _requests(load: Workload, attempts: Attempts, client: Client, undecided: list[int]) -> Requests:
     n = len(load)
     last = np.full(n, -1, dtype=np.int64)
     last[attempts.request] = np.arange(len(attempts))  # rows are in order of time: the last one stays
     made = last >= 0
     row = last[made]
-    outcome = np.full(n, Outcome.UNFINISHED, dtype=np.int8)
+    outcome = np.full(n, Outcome.UNSENT, dtype=np.int8)
     outcome[made] = attempts.outcome[row]
     endpoint = np.full(n, -1, dtype=np.int16)
     endpoint[made] = attempts.endpoint[row]
+    arrival_s = _arrivals(load, client)
     first_s, end_s = np.full(n, np.nan), np.full(n, np.nan)
     served = made & (outcome == Outcome.SERVED)
     first_s[served] = attempts.first_s[last[served]]
     end_s[made] = attempts.end_s[row]
     outcome[np.array(undecided, dtype=np.int64)] = Outcome.UNFINISHED
-    away = np.array(turned_away, dtype=np.int64)
+    away = np.array(client.turned_away, dtype=np.int64)
     outcome[away] = Outcome.REJECTED
-    end_s[away] = np.where(np.isnan(end_s[away]), load.arrival_s[away], end_s[away])
+    end_s[away] = np.where(np.isnan(end_s[away]), arrival_s[away], end_s[away])
     return Requests(
+        arrival_s=arrival_s,
         outcome=outcome,
         attempts=np.bincount(attempts.request, minlength=n).astype(np.int32),
         endpoint=endpoint,
         first_s=first_s,
         end_s=end_s,
     )
+
+
+def _arrivals(load: Workload, client: Client) -> Floats:
+    """When each request came; a later turn when the client sent it, if it did."""
+    arrival_s = np.where(load.follows < 0, load.arrival_s, np.nan)
+    later = client.turns_taken
+    arrival_s[np.fromiter(later.keys(), np.int64, len(later))] = np.fromiter(
+        later.values(), float, len(later)
+    )
+    return arrival_s

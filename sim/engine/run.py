@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from profiles.catalog import Catalog
 from sim.engine.build import Floor, build_floor
 from sim.engine.collect import collect
@@ -34,7 +36,8 @@ def run_load(world: World, load: Workload) -> Records:
     """Run a load that is already drawn."""
     scenario = world.scenario
     floor = build_floor(world, load)
-    floor.clock.feed(load.arrival_s.tolist(), floor.client.arrive)
+    first = np.flatnonzero(load.follows < 0)  # the others come when their predecessors have been answered
+    floor.clock.feed(first.tolist(), load.arrival_s[first].tolist(), floor.client.arrive)
     floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s)
     return collect(load, floor, _ended_s(floor, scenario))
 

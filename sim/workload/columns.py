@@ -15,7 +15,8 @@ from sim.luck import Luck
 class Workload:
     """One row a request, in order of arrival.
 
-    ``thinking_tokens`` is -1 where the model's own law draws it; ``deadline_s`` is seconds after
+    A session's next turn (``follows`` its predecessor, -1: none) comes ``think_s`` after the answer before it, so
+    its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1 where the model's own law draws it; ``deadline_s`` is seconds after
     arrival, infinite where there is none. ``luck`` holds every further draw a run needs.
     """
 
@@ -31,6 +32,9 @@ class Workload:
     priority: NDArray[np.int8]
     deadline_s: NDArray[np.float32]
     difficulty: NDArray[np.float32]
+    follows: NDArray[np.int32]
+    think_s: NDArray[np.float32]
+    group: NDArray[np.int32]  # number of the session or fan-out job it belongs to; -1: none
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -43,6 +47,11 @@ class Workload:
     def take(self, order: NDArray[np.intp]) -> Self:
         """The rows ``order`` picks, as a new workload."""
         columns = {name: getattr(self, name)[order] for name in self.column_names()}
+        if (self.follows >= 0).any():
+            place = np.full(len(self), -1, dtype=np.int32)
+            place[order] = np.arange(len(order))
+            before = columns["follows"]
+            columns["follows"] = np.where(before >= 0, place[before], -1).astype(np.int32)
         return type(self)(self.class_names, self.luck, **columns)
 
     @property

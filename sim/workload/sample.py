@@ -134,6 +134,9 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         priority=np.repeat(np.array([s.priority for s in specs], np.int8), sizes),
         deadline_s=np.repeat(np.array(deadlines, np.float32), sizes),
         difficulty=np.concatenate([load.difficulty for load in loads]),
+        follows=np.full(sum(sizes), -1, np.int32),
+        think_s=np.zeros(sum(sizes), np.float32),
+        group=np.full(sum(sizes), -1, np.int32),
     )
     if len(loads) == 1:
         return workload

@@ -68,6 +68,9 @@ def _workload(classes: tuple[str, ...], rows: list[dict[str, Any]], replication:
         priority=_column(rows, "priority", 0, np.int8),
         deadline_s=_column(rows, "deadline_s", np.inf, np.float32),
         difficulty=_column(rows, "difficulty", 0.0, np.float32),
+        follows=_column(rows, "follows", -1, np.int32),
+        think_s=_column(rows, "think_s", 0.0, np.float32),
+        group=_column(rows, "group", -1, np.int32),
     )
 
 
@@ -99,6 +102,7 @@ def _requests(load: Workload, attempts: Attempts) -> Requests:
     outcomes = [Outcome.REJECTED if row is None else attempts.outcome[row] for row in rows]
     ends = [load.arrival_s[i] if row is None else attempts.end_s[row] for i, row in enumerate(rows)]
     return Requests(
+        arrival_s=load.arrival_s,
         outcome=np.array(outcomes, dtype=np.int8),
         attempts=np.array([len(found) for found in last], dtype=np.int32),
         endpoint=np.array([-1 if row is None else attempts.endpoint[row] for row in rows], dtype=np.int16),

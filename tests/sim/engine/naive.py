@@ -100,7 +100,14 @@ class Naive:
 
     def send(self, endpoint, request, number, stage):
         key = (request, stage, number)
-        call = {"key": key, "endpoint": endpoint, "send": self.now, "begin": None, "free": None, "over": False}
+        call = {
+            "key": key,
+            "endpoint": endpoint,
+            "send": self.now,
+            "begin": None,
+            "free": None,
+            "over": False,
+        }
         self.rows[key] = call
         wait, why = self.refusal(endpoint, request)
         if why:
@@ -150,8 +157,11 @@ class Naive:
         self.busy[endpoint] -= 1
         self.serve(endpoint)
         timeout_s = self.spec.client.timeout_s
-        if call["over"] or (timeout_s is not None and self.now >= call["send"] + timeout_s and
-                            self.spec.client.cancel_on_timeout):
+        if call["over"] or (
+            timeout_s is not None
+            and self.now >= call["send"] + timeout_s
+            and self.spec.client.cancel_on_timeout
+        ):
             return
         self.finish(call, "SERVED")
         following = self.spec.endpoints[endpoint].then

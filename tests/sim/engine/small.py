@@ -87,3 +87,21 @@ def fingerprint(records):
     for name, column in columns(records).items():
         digest.update(name.encode() + str(column.dtype).encode() + np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
+
+
+def crowded(seed=7):
+    """Limits, a chain, a bounded queue, timeouts and retries at once."""
+    return scenario(
+        {
+            "first": payg(exponential(1.0), limits={"rpm": 90}, then="second"),
+            "second": instances(exponential(0.8), 2, queue_limit=5),
+        },
+        {"a": request_class(1.2), "b": request_class(0.4, deadline_s=12.0)},
+        client={"timeout_s": 3.0, "max_attempts": 4, "backoff": {"base_s": 0.5}},
+        seed=seed,
+    )
+
+
+def print_of(seed, replication):
+    """The fingerprint of one replication of the crowded scenario."""
+    return fingerprint(run(crowded(seed), replication))
