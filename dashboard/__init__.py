@@ -1,1 +1,1 @@
-"""What people see: Streamlit pages, one question a page; no arithmetic."""
+"""What people see: Streamlit pages, one question a page. They ask and draw; they compute nothing."""

@@ -1,1 +1,1 @@
-"""One page a question."""
+"""The pages, one question each; every file is a script that Streamlit runs."""
