@@ -7,6 +7,7 @@ Names come from files people write, so every one is escaped: plotly reads part o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,19 +17,51 @@ import plotly.graph_objects as go
 from sim.experiments.plan import Option, Plan
 from sim.report import words
 from sim.report.composition import monthly_by_unit
+from sim.report.looks import (
+    BOTTOM,
+    GREY,
+    HEIGHT,
+    INKS,
+    LEGEND,
+    MONEY_AXIS,
+    PALE_BLUE,
+    PRO_COLOUR,
+    TOP,
+    UNIT_ORDER,
+    Ink,
+    Theme,
+    alt_text,
+    describe,
+    filled,
+    lay_out,
+    option_style,
+    safe,
+    short,
+    unit_marker,
+    wrapped,
+)
 from sim.summary import PERCENTILES, Summary
 
+__all__ = [
+    "METRICS",
+    "SloLine",
+    "Theme",
+    "alt_text",
+    "bill_waterfall",
+    "cost_bars",
+    "cost_latency",
+    "percentile_curves",
+    "routing_shares",
+]
+
 Result = Plan | Summary
-Theme = Literal["light", "dark"]
 Metric = Literal["ttft_s", "tpot_s", "e2e_s"]
 
-METRICS: dict[str, str] = {
+METRICS: dict[Metric, str] = {
     "ttft_s": "time to first token",
     "tpot_s": "time per output token",
     "e2e_s": "time to the whole answer",
 }
-GREY = "#8795a3"
-_HEIGHT, _TOP, _BOTTOM = 380, 34, 52
 _TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999)
 
 
@@ -38,47 +71,6 @@ class SloLine:
 
     bound_s: float
     share: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Ink:
-    """The colours of one theme."""
-
-    text: str
-    grid: str
-    flash: str
-    mixed: tuple[str, ...]
-    units: tuple[str, ...]
-
-
-_PRO = "#E69F00"
-_INKS: dict[Theme, _Ink] = {
-    "light": _Ink(
-        text="#26323d",
-        grid="rgba(135,149,163,0.25)",
-        flash="#0072B2",
-        mixed=("#009E73", "#CC79A7", "#D55E00", "#56B4E9"),
-        units=("#0072B2", "#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#D55E00"),
-    ),
-    "dark": _Ink(
-        text="#d7dfe7",
-        grid="rgba(135,149,163,0.28)",
-        flash="#56B4E9",
-        mixed=("#009E73", "#CC79A7", "#D55E00", "#F0E442"),
-        units=("#4a9fd4", "#a5d8f3", "#CC79A7", "#E69F00", "#009E73", "#D55E00"),
-    ),
-}
-_DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
-_SYMBOLS = ("diamond", "triangle-up", "star", "pentagon", "hexagon")
-_UNIT_ORDER = ("input", "cached_input", "thinking", "output", "gsu_hour", "instance_hour", "gsu_credit")
-_PATTERNS = ("", "/", ".", "x", "-", "+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    colour: str
-    dash: str
-    symbol: str
 
 
 # --- charts -----------------------------------------------------------------------------------
@@ -96,34 +88,34 @@ def percentile_curves(
     ``x`` is 1 / (1 - q) on a log axis. A line ends where requests were not served, or where fewer than
     ten samples lie beyond. Raises KeyError for a slice that is neither ``total`` nor a class.
     """
-    options, ink = _options(result), _INKS[theme]
+    options, ink = _options(result), INKS[theme]
     curves = {label: _points(summary, metric, slice_name) for label, summary in options.items()}
     figure = go.Figure()
     for label, (xs, ys, names) in curves.items():
-        style = _style(label, options, ink)
+        style = option_style(label, options, ink)
         figure.add_scatter(
             x=xs,
             y=ys,
             customdata=names,
-            name=_safe(label),
+            name=safe(label),
             mode="lines",
-            line={"color": style.colour, "dash": style.dash, "width": 2.5},
+            line={"color": style.colour, "dash": style.dash, "width": style.width},
             hovertemplate="%{customdata}: %{y:.3~g} s",
         )
     top = 1.08 * max([y for _, ys, _ in curves.values() for y in ys] + [slo.bound_s if slo else 0.001])
-    right = max([xs[-1] for xs, _, _ in curves.values() if xs] + [20.0])
-    _layout(figure, ink, right=150)
+    right = 1.05 * max([xs[-1] for xs, _, _ in curves.values() if xs] + [20.0])
+    lay_out(figure, ink, right=150)
     _percentile_axis(figure, right)
     figure.update_yaxes(range=[0, top], title_text=f"{METRICS[metric]}, s")
     _label_lines(figure, curves, options, ink, top)
     if slo is not None:
         _draw_slo(figure, slo, ink, right)
-    return _describe(figure, _alt_curves(options, metric, slice_name, slo))
+    return describe(figure, _alt_curves(options, metric, slice_name, slo))
 
 
 def cost_bars(result: Result, theme: Theme = "light", duration_s: float | None = None) -> go.Figure:
     """USD a month, one bar an option, stacked by what is paid for; whiskers are the interval."""
-    options, ink = _options(result), _INKS[theme]
+    options, ink = _options(result), INKS[theme]
     bills = {label: monthly_by_unit(one, duration_s) or {} for label, one in options.items()}
     ticks = [_tick(label, result) for label in options]
     figure = go.Figure()
@@ -132,30 +124,30 @@ def cost_bars(result: Result, theme: Theme = "light", duration_s: float | None =
             y=ticks,
             x=[bill.get(unit, 0.0) for bill in bills.values()],
             customdata=[words.usd(bill.get(unit, 0.0)) for bill in bills.values()],
-            name=_safe(words.unit(unit)),
+            name=safe(words.unit(unit)),
             orientation="h",
-            marker=_unit_marker(unit, ink),
+            marker=unit_marker(unit, ink),
             hovertemplate="%{customdata} a month",
         )
     _add_whiskers(figure, options, ticks, ink)
-    _layout(figure, ink, right=30, height=max(230, 130 + 58 * len(options)), top=64)
-    figure.update_layout(barmode="relative", bargap=0.42, legend=_LEGEND)
-    figure.update_xaxes(title_text="USD a month", tickprefix="$", range=[0, _reach(options)])
+    lay_out(figure, ink, right=30, height=max(230, 130 + 58 * len(options)), top=64)
+    figure.update_layout(barmode="relative", bargap=0.42, legend=LEGEND, showlegend=True)
+    figure.update_xaxes(range=[0, _reach(options)], **MONEY_AXIS)
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
     parts = [f"{label} {_money(one)}" for label, one in options.items()]
-    return _describe(figure, f"Cost a month by option: {'; '.join(parts)}.")
+    return describe(figure, f"Cost a month by option: {'; '.join(parts)}.")
 
 
 def bill_waterfall(summary: Summary, theme: Theme = "light", duration_s: float | None = None) -> go.Figure:
     """What the month's bill of one option is made of, step by step up to the total."""
-    ink = _INKS[theme]
+    ink = INKS[theme]
     bill = monthly_by_unit(summary, duration_s) or {}
     names = _units([bill])
     amounts = [bill[name] for name in names]
     total = sum(amounts)
     figure = go.Figure()
     figure.add_waterfall(
-        x=[*(_wrapped(words.unit(name)) for name in names), "<b>a month</b>"],
+        x=[*(wrapped(words.unit(name)) for name in names), "<b>a month</b>"],
         y=[*amounts, total],
         measure=[*("relative" for _ in names), "total"],
         text=[*(words.usd(amount) for amount in amounts), _unknown_or(summary, total)],
@@ -168,11 +160,11 @@ def bill_waterfall(summary: Summary, theme: Theme = "light", duration_s: float |
         hoverinfo="skip",
         showlegend=False,
     )
-    _layout(figure, ink, right=20)
+    lay_out(figure, ink, right=20)
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(title_text="USD a month", tickprefix="$", range=[0, 1.15 * max(total, 1e-9)])
+    figure.update_yaxes(**MONEY_AXIS, range=[0, 1.15 * max(total, 1e-9)])
     parts = [f"{words.unit(name)} {words.usd(bill[name])}" for name in names]
-    return _describe(figure, f"The month's bill: {', '.join(parts)}; in all {_unknown_or(summary, total)}.")
+    return describe(figure, f"The month's bill: {', '.join(parts)}; in all {_unknown_or(summary, total)}.")
 
 
 def cost_latency(
@@ -185,19 +177,19 @@ def cost_latency(
 
     The dotted line joins the options that none beats in both; unknown figures are left out.
     """
-    options, ink = _options(result), _INKS[theme]
+    options, ink = _options(result), INKS[theme]
     figure = go.Figure()
     _add_frontier(figure, options, metric, percentile)
     for label, summary in options.items():
         cost, wait = summary.costs.usd_per_month, getattr(summary.total, metric)[percentile]
         if cost.value is None or wait.value is None:
             continue
-        style, meets = _style(label, options, ink), _meets(result, label)
+        style, meets = option_style(label, options, ink), _meets(result, label)
         mark = "meets all" if meets else "misses something" if meets is False else ""
         figure.add_scatter(
             x=[cost.value],
             y=[wait.value],
-            name=_safe(label),
+            name=safe(label),
             mode="markers",
             marker={
                 "color": style.colour,
@@ -210,47 +202,39 @@ def cost_latency(
             customdata=[mark],
             hovertemplate="$%{x:,.3~r} a month, %{y:.3~g} s<br>%{customdata}",
         )
-    _layout(figure, ink, right=30, top=64)
-    figure.update_layout(legend=_LEGEND, showlegend=True)
-    figure.update_xaxes(title_text="USD a month", tickprefix="$", rangemode="tozero")
+    lay_out(figure, ink, right=30, top=64)
+    figure.update_layout(legend=LEGEND, showlegend=True)
+    figure.update_xaxes(rangemode="tozero", **MONEY_AXIS)
     figure.update_yaxes(title_text=f"{percentile} {METRICS[metric]}, s", rangemode="tozero")
-    return _describe(figure, _alt_scatter(result, options, metric, percentile))
+    return describe(figure, _alt_scatter(result, options, metric, percentile))
 
 
 def routing_shares(plan: Plan, theme: Theme = "light") -> go.Figure:
     """Where each class goes under the mixed options, as shares of its requests in replication 0."""
-    ink = _INKS[theme]
+    ink = INKS[theme]
     mixed = [option for option in plan.options if len(_used(option)) > 1] or list(plan.options)
     rows = [(option, name) for option in mixed for name in option.routes]
-    ticks = [[_wrapped(option.label) for option, _ in rows], [_safe(name) for _, name in rows]]
+    ticks = [[wrapped(option.label) for option, _ in rows], [safe(name) for _, name in rows]]
     figure = go.Figure()
     for k, place in enumerate(_places(mixed)):
         shares = [option.routes[name].get(place, 0.0) for option, name in rows]
         figure.add_bar(
             y=ticks,
             x=shares,
-            name=_safe(place),
+            name=safe(place),
             orientation="h",
             text=[words.percent(value) if value >= 0.1 else "" for value in shares],
             textposition="inside",
             insidetextanchor="middle",
             insidetextfont={"color": "#10181f"},
-            marker={
-                "color": _place_colour(plan, place, k, ink),
-                "pattern": {"shape": _PATTERNS[k % len(_PATTERNS)], "solidity": 0.15},
-            },
+            marker=filled(_place_colour(plan, place, k, ink), k),
             hovertemplate="%{x:.2%}",
         )
-    _layout(figure, ink, right=20, height=130 + 40 * max(len(rows), 2), top=64)
-    figure.update_layout(barmode="stack", bargap=0.3, legend=_LEGEND, showlegend=True)
+    lay_out(figure, ink, right=20, height=130 + 40 * max(len(rows), 2), top=64)
+    figure.update_layout(barmode="stack", bargap=0.3, legend=LEGEND, showlegend=True)
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title_text="share of the class's requests")
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, showdividers=False)
-    return _describe(figure, _alt_routes(rows))
-
-
-def alt_text(figure: go.Figure) -> str:
-    """What a figure shows, in words, for readers who cannot see it."""
-    return str(figure.layout.meta["alt"])
+    return describe(figure, _alt_routes(rows))
 
 
 # --- options and their looks ------------------------------------------------------------------
@@ -262,23 +246,13 @@ def _options(result: Result) -> dict[str, Summary]:
     return {result.policy: result}
 
 
-def _style(label: str, options: Mapping[str, Summary], ink: _Ink) -> _Style:
-    if label == "Pro only":
-        return _Style(_PRO, "solid", "circle")
-    if label == "Flash only":
-        return _Style(ink.flash, "dash", "square")
-    others = [name for name in options if name not in ("Pro only", "Flash only")]
-    k = others.index(label)
-    return _Style(ink.mixed[k % len(ink.mixed)], _DASHES[(k + 1) % len(_DASHES)], _SYMBOLS[k % len(_SYMBOLS)])
-
-
 def _meets(result: Result, label: str) -> bool | None:
     return result.option(label).qualifies if isinstance(result, Plan) else None
 
 
 def _tick(label: str, result: Result) -> str:
     chosen = isinstance(result, Plan) and result.recommended == label
-    return f"<b>{_safe(label)}</b><br>recommended" if chosen else _safe(label)
+    return f"<b>{safe(label)}</b><br>recommended" if chosen else safe(label)
 
 
 def _used(option: Option) -> set[str]:
@@ -291,10 +265,10 @@ def _places(options: Sequence[Option]) -> list[str]:
     return [name for name in dict.fromkeys([*named, *sorted(used)]) if name in used]
 
 
-def _place_colour(plan: Plan, place: str, k: int, ink: _Ink) -> str:
+def _place_colour(plan: Plan, place: str, k: int, ink: Ink) -> str:
     """Pro and Flash keep their colours; other endpoints take the next ones."""
     pure = {option.routing.get("endpoint"): option.label for option in plan.options[:2]}
-    own = {"Pro only": _PRO, "Flash only": "#56B4E9"}  # the pale blue: dark text stands on it
+    own = {"Pro only": PRO_COLOUR, "Flash only": PALE_BLUE}  # the pale blue: dark text stands on it
     return own.get(pure.get(place, ""), ink.mixed[k % len(ink.mixed)])
 
 
@@ -316,8 +290,6 @@ def _points(summary: Summary, metric: str, slice_name: str) -> tuple[list[float]
 
 
 def _percentile_axis(figure: go.Figure, right: float) -> None:
-    import math
-
     figure.update_xaxes(
         type="log",
         range=[0, math.log10(right)],
@@ -331,13 +303,11 @@ def _label_lines(
     figure: go.Figure,
     curves: Mapping[str, tuple[list[float], list[float], list[str]]],
     options: Mapping[str, Summary],
-    ink: _Ink,
+    ink: Ink,
     top: float,
 ) -> None:
     """A label at the end of each line, pushed apart where they would overlap; equal ends share one."""
-    import math
-
-    height = _HEIGHT - _TOP - _BOTTOM
+    height = HEIGHT - TOP - BOTTOM
     ends = sorted(((ys[-1], xs[-1], label) for label, (xs, ys, _) in curves.items() if ys), reverse=True)
     lowest = -20.0
     for y, x, label in ends:
@@ -349,20 +319,18 @@ def _label_lines(
             y=y,
             ax=22,
             ay=placed - pixel,
-            text=_safe(_short(label)),
+            text=safe(short(label)),
             xanchor="left",
             showarrow=True,
             arrowhead=0,
             arrowwidth=1.5,
-            arrowcolor=_style(label, options, ink).colour,
+            arrowcolor=option_style(label, options, ink).colour,
             font={"color": ink.text, "size": 12},
         )
 
 
-def _draw_slo(figure: go.Figure, slo: SloLine, ink: _Ink, right: float) -> None:
+def _draw_slo(figure: go.Figure, slo: SloLine, ink: Ink, right: float) -> None:
     """The bound across, and a cross at the share that must keep it: a line must pass below the cross."""
-    import math
-
     line = {"color": GREY, "width": 1.5, "dash": "dot"}
     figure.add_shape(type="line", x0=1, x1=right, y0=slo.bound_s, y1=slo.bound_s, line=line)
     if slo.share < 1:
@@ -371,21 +339,23 @@ def _draw_slo(figure: go.Figure, slo: SloLine, ink: _Ink, right: float) -> None:
             y=[slo.bound_s],
             mode="markers",
             marker={"symbol": "x-thin", "size": 12, "line": {"color": GREY, "width": 3}},
+            cliponaxis=False,
             showlegend=False,
-            hovertemplate=f"SLO: {words.percent(slo.share)} within {words.duration(slo.bound_s)}<extra></extra>",
+            hovertemplate=f"SLO: {words.bound(slo.bound_s, slo.share)}<extra></extra>",
         )
     figure.add_annotation(
         x=math.log10(1.08),
         y=slo.bound_s,
-        text=f"SLO: {words.percent(slo.share)} within {words.duration(slo.bound_s)}",
+        text=f"SLO: {words.bound(slo.bound_s, slo.share)}",
         showarrow=False,
         xanchor="left",
         yanchor="bottom",
+        bgcolor=ink.halo,
         font={"color": ink.text, "size": 12},
     )
 
 
-def _add_whiskers(figure: go.Figure, options: Mapping[str, Summary], ticks: list[str], ink: _Ink) -> None:
+def _add_whiskers(figure: go.Figure, options: Mapping[str, Summary], ticks: list[str], ink: Ink) -> None:
     costs = [one.costs.usd_per_month for one in options.values()]
     values = [cost.value or 0.0 for cost in costs]
     figure.add_scatter(
@@ -456,17 +426,8 @@ def _error(found: Any, colour: str) -> dict[str, Any]:  # noqa: ANN401 - an Esti
 
 def _units(bills: Any) -> list[str]:  # noqa: ANN401 - an iterable of bills by unit
     found = {unit for bill in bills for unit in bill}
-    known = [unit for unit in _UNIT_ORDER if unit in found]
+    known = [unit for unit in UNIT_ORDER if unit in found]
     return [*known, *sorted(found - set(known))]
-
-
-def _unit_marker(unit: str, ink: _Ink) -> dict[str, Any]:
-    k = _UNIT_ORDER.index(unit) if unit in _UNIT_ORDER else len(_UNIT_ORDER)
-    return {
-        "color": ink.units[k % len(ink.units)],
-        "pattern": {"shape": _PATTERNS[k % len(_PATTERNS)], "solidity": 0.18, "size": 6},
-        "line": {"width": 0},
-    }
 
 
 def _reach(options: Mapping[str, Summary]) -> float:
@@ -477,49 +438,19 @@ def _reach(options: Mapping[str, Summary]) -> float:
 
 # --- layout and text --------------------------------------------------------------------------
 
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 
-
-def _layout(figure: go.Figure, ink: _Ink, *, right: int, height: int = _HEIGHT, top: int = _TOP) -> None:
-    """No panel, quiet grid, the same type everywhere."""
-    figure.update_layout(
-        template="none",
-        height=height,
-        autosize=True,
-        margin={"l": 64, "r": right, "t": top, "b": _BOTTOM},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": ink.text},
-        hoverlabel={"font": {"family": "system-ui, sans-serif"}},
-        showlegend=len(figure.data) > 1 and right < 100,
-    )
-    axes = {
-        "gridcolor": ink.grid,
-        "zerolinecolor": ink.grid,
-        "linecolor": GREY,
-        "ticks": "",
-        "automargin": True,
-    }
-    figure.update_xaxes(**axes)
-    figure.update_yaxes(**axes)
-
-
-def _describe(figure: go.Figure, text: str) -> go.Figure:
-    return figure.update_layout(meta={"alt": text})
-
-
-def _alt_curves(options: Mapping[str, Summary], metric: str, slice_name: str, slo: SloLine | None) -> str:
+def _alt_curves(options: Mapping[str, Summary], metric: Metric, slice_name: str, slo: SloLine | None) -> str:
     of = "all requests" if slice_name == "total" else slice_name
     parts = []
     for label, summary in options.items():
         one = summary.total if slice_name == "total" else summary.by_class[slice_name]
         figures = [f"{p} {words.seconds(getattr(one, metric)[p])}" for p in PERCENTILES]
         parts.append(f"{label} {', '.join(figures)}")
-    bound = f" The SLO asks {words.percent(slo.share)} within {words.duration(slo.bound_s)}." if slo else ""
+    bound = f" The SLO asks {words.bound(slo.bound_s, slo.share)}." if slo else ""
     return f"{METRICS[metric].capitalize()} by percentile, {of}: {'; '.join(parts)}.{bound}"
 
 
-def _alt_scatter(result: Result, options: Mapping[str, Summary], metric: str, percentile: str) -> str:
+def _alt_scatter(result: Result, options: Mapping[str, Summary], metric: Metric, percentile: str) -> str:
     parts = []
     for label, summary in options.items():
         wait = words.seconds(getattr(summary.total, metric)[percentile])
@@ -543,17 +474,3 @@ def _money(summary: Summary) -> str:
 
 def _unknown_or(summary: Summary, total: float) -> str:
     return words.UNKNOWN if summary.costs.usd_per_month.value is None else words.usd(total)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 22 else f"{label[:21]}…"
-
-
-def _wrapped(text: str) -> str:
-    """Escaped, with a break after the first word or colon."""
-    return _safe(text).replace(" ", "<br>", 1)
-
-
-def _safe(text: str) -> str:
-    """Text that plotly shows as it is: it reads tags and entities in every string."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

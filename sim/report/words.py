@@ -62,7 +62,7 @@ def three_figures(value: float) -> str:
         return "0"
     with localcontext(prec=3, rounding=ROUND_HALF_EVEN):
         rounded = +Decimal(repr(float(value)))
-    return f"{int(rounded):,}" if abs(rounded) >= 100 else f"{rounded:f}"
+    return f"{rounded:,.{max(0, 2 - rounded.adjusted())}f}"
 
 
 def duration(value_s: float) -> str:
@@ -81,6 +81,16 @@ def percent(value: float) -> str:
     if value < 0.5:
         return "<0.01%" if value < 0.00005 else f"{value:.2%}"
     return ">99.99%" if value >= 0.99995 else f"{value:.2%}"
+
+
+def bound(bound_s: float, share_asked: float) -> str:
+    """What an SLO asks: ``95% within 6 s``."""
+    return f"{target(share_asked)} within {bound_s:g} s"
+
+
+def target(share_asked: float) -> str:
+    """A share that somebody asks for, as written: ``95%``, ``99.9%``."""
+    return f"{100 * share_asked:.6g}%"
 
 
 def number(value: float) -> str:
@@ -208,6 +218,8 @@ def _interval(
         return "no interval"
     low = found.low if floor is None else max(found.low, floor)
     high = found.high if top is None else min(found.high, top)
+    if low == high:
+        return "no spread"
     return f"{write(low)} to {write(high)}"
 
 

@@ -1,0 +1,286 @@
+"""Tables of words: what a report shows beside every chart, and instead of it where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from profiles.money import PUSD_PER_USD
+from sim.bill import Line, Node, tree
+from sim.experiments.plan import Plan
+from sim.experiments.recommend import Requirement
+from sim.report import words
+from sim.report.composition import monthly_by_unit
+from sim.stats import Estimate
+from sim.summary import PERCENTILES, Summary
+
+Requirements = Mapping[str, Sequence[Requirement]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure, what is said below it, and whether it is a verdict."""
+
+    text: str
+    detail: str = ""
+    state: str = ""  # met, missed or unknown, where the cell is a verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells; the first column names the row. ``strong`` is the row to look at."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    strong: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BillRow:
+    """One row of a bill: a branch with its sum, or a line with its price."""
+
+    depth: int
+    name: str
+    amount: str
+    quantity: str = ""
+    price: str = ""
+    source: str = ""
+    note: str = ""
+
+
+# --- options side by side ---------------------------------------------------------------------
+
+
+def options_table(options: Mapping[str, Summary], chosen: str | None, met: Mapping[str, str]) -> Table:
+    """Cost, service and quality of each option; ``met`` says how it did on the requirements."""
+    rows, notes = [], []
+    for label, one in options.items():
+        total = one.total
+        notes += _reasons(label, one.costs.usd_per_month, one.costs.usd_per_thousand_adequate)
+        notes += _reasons(label, total.e2e_s["p95"], total.goodput_share, total.adequate_share)
+        rows.append(
+            (
+                Cell(label, "recommended" if label == chosen else ""),
+                _money(one.costs.usd_per_month),
+                _money(one.costs.usd_per_thousand_adequate),
+                _seconds(total.e2e_s["p95"]),
+                _share(total.goodput_share),
+                _share(total.adequate_share),
+                _share(total.throttled_request_share),
+                _state(met.get(label, "")),
+            )
+        )
+    head = (
+        "option",
+        "USD a month",
+        "USD per 1,000 adequate answers",
+        "p95 of whole answers",
+        "within SLO",
+        "adequate answers",
+        "met a 429",
+        "requirements",
+    )
+    lead = "The options on the same traffic and the same luck" if len(options) > 1 else "The figures"
+    caption = f"{lead}, with the {words.LEVEL_WORDS}"
+    strong = next((k for k, label in enumerate(options) if label == chosen), None)
+    return Table(caption, head, tuple(rows), strong, tuple(dict.fromkeys(notes)))
+
+
+def differences_table(plan: Plan) -> Table | None:
+    """Each option minus the baseline, from paired replications; None where there is one option."""
+    others = [option for option in plan.options if option.against_baseline]
+    if not others:
+        return None
+    keys = {
+        "usd_per_month": "USD a month",
+        "goodput_share": "within SLO",
+        "adequate_share": "adequate answers",
+        "throttled_request_share": "met a 429",
+    }
+    base = plan.option(plan.baseline).summary.costs.usd_per_month.value
+    rows = tuple(
+        (Cell(option.label), *(_difference(option.against_baseline.get(key), key, base) for key in keys))
+        for option in others
+    )
+    caption = f"Difference from {plan.baseline}: same arrivals, lengths and noise, so the luck cancels"
+    return Table(caption, ("option", *keys.values()), rows)
+
+
+def verdict_table(required: Requirements) -> Table | None:
+    """Requirement by requirement, each option's figure and whether it is met; None where none is asked."""
+    first = next(iter(required.values()), ())
+    if not first:
+        return None
+    rows = []
+    for k, asked in enumerate(first):
+        want = words.usd(asked.asked) if asked.name == "budget" else words.target(asked.asked)
+        rows.append((Cell(asked.name), Cell(want), *(_verdict(column[k]) for column in required.values())))
+    caption = f"What the scenario asks for, and how each option did ({words.LEVEL_WORDS} below)"
+    return Table(caption, ("requirement", "asked", *required), tuple(rows))
+
+
+def latency_table(options: Mapping[str, Summary], metric: str, slice_name: str) -> Table:
+    """Percentiles of one slice, an option a row, with intervals."""
+    rows, notes = [], []
+    for label, one in options.items():
+        part = one.total if slice_name == "total" else one.by_class[slice_name]
+        found = getattr(part, metric)
+        rows.append((Cell(label), *(_seconds(found[p]) for p in PERCENTILES)))
+        notes += [f"{label}, {p}: {found[p].note}" for p in PERCENTILES if found[p].note]
+    return Table(
+        f"Percentiles with the {words.LEVEL_WORDS}", ("option", *PERCENTILES), tuple(rows), None, tuple(notes)
+    )
+
+
+def composition_table(options: Mapping[str, Summary], duration_s: float | None) -> Table:
+    """What a month's bill is made of, an option a row."""
+    bills = {label: monthly_by_unit(one, duration_s) for label, one in options.items()}
+    units = tuple(dict.fromkeys(unit for bill in bills.values() for unit in bill or ()))
+    rows = []
+    for label, bill in bills.items():
+        parts = (Cell(words.UNKNOWN if bill is None else words.usd(bill.get(unit, 0.0))) for unit in units)
+        rows.append((Cell(label), *parts, _money(options[label].costs.usd_per_month)))
+    return Table("USD a month", ("option", *(words.unit(unit) for unit in units), "in all"), tuple(rows))
+
+
+def routing_table(plan: Plan) -> Table:
+    """Where each class goes under each option, and which criterion sent it there."""
+    rows = []
+    for option in plan.options:
+        for name, shares in option.routes.items():
+            places = ", ".join(f"{words.percent(share)} to {place}" for place, share in shares.items())
+            reasons = option.reasoning.get(name, ())
+            why = "; ".join(f"{words.criterion(r.criterion)} ({words.percent(r.share)})" for r in reasons)
+            rows.append((Cell(option.label), Cell(name), Cell(places), Cell(why or _policy(option.routing))))
+    return Table(
+        "Where requests go, and why (replication 0)", ("option", "class", "goes to", "why"), tuple(rows)
+    )
+
+
+def endpoints_table(summary: Summary) -> Table:
+    """How much each endpoint of a run did."""
+    rows = []
+    for name, part in summary.by_endpoint.items():
+        load = summary.loads.get(name)
+        busy = Cell("") if load is None or load.utilisation.value is None else _share(load.utilisation)
+        peak = Cell("") if load is None else Cell(words.count(load.peak_in_system))
+        model = "" if load is None else load.model or "no model"
+        rows.append((Cell(name, model), Cell(words.count(part.requests)), busy, peak))
+    head = ("endpoint", "requests a run", "utilisation", "most at once")
+    return Table("Where requests were served", head, tuple(rows))
+
+
+# --- the bill ---------------------------------------------------------------------------------
+
+
+def bill_rows(lines: Iterable[Line]) -> tuple[BillRow, ...]:
+    """The tree of a bill as rows: total, channel, model, class, and a line for each unit and price."""
+    return tuple(_rows(tree(lines), 0))
+
+
+def _rows(node: Node, depth: int) -> Iterable[BillRow]:
+    if node.level == "unit":
+        for line in node.lines:
+            yield _line_row(line, depth)
+        return
+    name = "in all" if node.level == "total" else node.name
+    amount = words.picodollars(node.amount_pusd)
+    if node.amount_pusd is None and node.known_pusd:
+        amount += f", of it known {words.picodollars(node.known_pusd)}"
+    yield BillRow(depth, name, amount)
+    for child in node.children:
+        yield from _rows(child, depth + 1)
+
+
+def _line_row(line: Line, depth: int) -> BillRow:
+    source = ", ".join(part for part in (line.source, line.as_of, line.grade) if part)
+    service = "" if line.service in ("", "standard") else f" ({line.service})"
+    return BillRow(
+        depth,
+        f"{words.unit(line.unit)}{service}",
+        words.picodollars(line.amount_pusd),
+        words.number(line.quantity),
+        unit_price(line),
+        source,
+        line.note,
+    )
+
+
+def unit_price(line: Line) -> str:
+    """The price of a line, exact: ``$0.075 per 1M tokens``, ``$3.70 an hour``."""
+    if line.unit_price_pusd is None:
+        return words.UNKNOWN
+    if line.unit.endswith("_hour") or line.unit == "gsu_credit":
+        return f"{_exact(Decimal(line.unit_price_pusd) / PUSD_PER_USD)} an hour"
+    return f"{_exact(Decimal(line.unit_price_pusd) / 10**6)} per 1M tokens"
+
+
+def _exact(amount: Decimal) -> str:
+    """All digits, at least two decimals."""
+    cents = amount.quantize(Decimal("0.01"))
+    return f"${cents if cents == amount else amount.normalize():,f}"
+
+
+def is_close(requirement: Requirement) -> bool:
+    """Whether the interval reaches over the line; without an interval nobody can tell."""
+    return requirement.found.low is not None and requirement.met is not None and not requirement.sure
+
+
+# --- cells ------------------------------------------------------------------------------------
+
+
+def _money(found: Estimate) -> Cell:
+    return _cell(found, words.money, words.money_interval)
+
+
+def _seconds(found: Estimate) -> Cell:
+    return _cell(found, words.seconds, words.seconds_interval)
+
+
+def _share(found: Estimate) -> Cell:
+    return _cell(found, words.share, words.share_interval)
+
+
+def _cell(found: Estimate, point: Callable[[Estimate], str], interval: Callable[[Estimate], str]) -> Cell:
+    """A figure over its interval; why it is unknown is a long story and goes below the table."""
+    return Cell(words.UNKNOWN) if found.value is None else Cell(point(found), interval(found))
+
+
+def _reasons(label: str, *figures: Estimate) -> list[str]:
+    return [f"{label}: {found.note}" for found in figures if found.value is None]
+
+
+def _difference(found: Estimate | None, key: str, base: float | None) -> Cell:
+    if found is None or found.value is None:
+        return Cell(words.UNKNOWN, "" if found is None else found.note)
+    relative = f" ({found.value / base:+.0%})" if key == "usd_per_month" and base else ""
+    if words.direction(found) == "the same":
+        return Cell(words.difference(found), "the same in every replication")
+    unclear = "; may be nothing" if words.direction(found) == "unclear" else ""
+    return Cell(f"{words.difference(found)}{relative}", words.difference_interval(found) + unclear)
+
+
+def _verdict(requirement: Requirement) -> Cell:
+    found = requirement.found
+    is_money = requirement.name == "budget"
+    text = words.money(found) if is_money else words.share(found)
+    interval = words.money_interval(found) if is_money else words.share_interval(found)
+    state = words.verdict(requirement.met)
+    if requirement.met is None:
+        return Cell(state, found.note, state)
+    close = "; too close to call" if is_close(requirement) else ""
+    return Cell(f"{text} {state}", interval + close, state)
+
+
+def _state(text: str) -> Cell:
+    state = "" if not text else "met" if text.startswith("all") else "missed"
+    return Cell(text, "", state)
+
+
+def _policy(routing: Mapping[str, object]) -> str:
+    """A policy that gives no reasons, as it is written."""
+    settings = ", ".join(f"{key} {value}" for key, value in routing.items() if key != "policy")
+    return f"{routing.get('policy')}: {settings}" if settings else str(routing.get("policy"))
