@@ -165,7 +165,7 @@ def report_command(
     ] = None,
 ) -> None:
     """Write a report of a stored run or plan."""
-    from sim.report.html import write_report
+    from sim.report import write_report
 
     written = write_report(run, report_format, out)
     sys.stdout.write(f"{written}\n")

@@ -232,7 +232,7 @@ def _loads(summary: Summary) -> Table:
 
 
 def _costs(summary: Summary) -> Table:
-    table = Table(title="cost, with 95 % interval over replications", title_justify="left")
+    table = Table(title="cost, with 95% interval over replications", title_justify="left")
     table.add_column("per")
     table.add_column("USD", justify="right")
     table.add_column("interval", justify="right")

@@ -27,7 +27,8 @@ from sim.summary import Summary
 SCENARIO, SUMMARY, PROVENANCE = "scenario.yaml", "summary.json", "provenance.json"
 REQUESTS, ATTEMPTS = "requests.parquet", "attempts.parquet"
 PLAN = "plan.json"  # beside a run that `plan` recommended
-FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS, PLAN})
+REPORTS = frozenset({"report.html", "report.md", "report.json"})  # written into the folder later
+FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS, PLAN}) | REPORTS
 
 Columns = dict[str, NDArray[Any]]
 

@@ -55,13 +55,13 @@ class Client:
     def arrive(self, request: int, now: float) -> None:
         """Route a request when it comes in."""
         view = self._view
-        view.index, view.attempt = request, 1
+        view.index = request
         name = self._choose(view, self._system)
         if name is None:
             self.turned_away.append(request)
             return
         station = self._stations[name]
-        call = Call(station, request, 1, 0, now)
+        call = Call(station, request, now)
         if request in station.too_long:
             self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
@@ -75,6 +75,7 @@ class Client:
             view = self._view
             view.index, view.attempt = last.request, last.number + 1
             name = self._choose(view, self._system)
+            view.attempt = 1  # of every request that arrives
             station = None if name is None else self._stations[name]
         if station is None:
             self.turned_away.append(last.request)
@@ -83,8 +84,8 @@ class Client:
 
     def _send_on(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
         """Make a call that is not the first of its request."""
-        call = Call(station, request, number, stage, now)
-        call.odd = True
+        call = Call(station, request, now)
+        call.number, call.stage, call.odd = number, stage, True
         if request in station.too_long:
             self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
@@ -95,9 +96,8 @@ class Client:
         call.done = True
         if call.odd:
             self.log.add(call, now, Outcome.SERVED, Reason.NONE)
-        else:  # in the order of `PLAIN_FIELDS`
-            station = call.station
-            self._extend_log((call.request, station.index, call.send_s, call.begin_s, call.first_s, now))
+        else:
+            self._extend_log((call.request, call.station.index, call.begin_s))
         following = call.station.then
         if following is not None:
             self._send_on(following, call.request, 1, call.stage + 1, now)

@@ -7,7 +7,7 @@ an event object of our own, pushed at an absolute time, costs under one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -53,10 +53,15 @@ class Clock(simpy.Environment):
 
         Events at the very time of an arrival fire first: a slot freed then is free for the arrival.
         """
-        queue, step = self._queue, self.step
+        queue: list[Any] = self._queue
         for request, time_s in zip(requests, times_s, strict=True):
-            while queue and queue[0][0] <= time_s:
-                step()
+            while queue and queue[0][0] <= time_s:  # `step` of SimPy, without a call for each event
+                self._now, _, _, event = heappop(queue)
+                callbacks, event.callbacks = event.callbacks, None
+                for callback in callbacks:
+                    callback(event)
+                if not event._ok and not hasattr(event, "_defused"):
+                    raise event._value
             self._now = time_s
             arrive(request, time_s)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.build import Floor
 from sim.engine.client import Client
+from sim.engine.log import LogColumns
 from sim.records import Attempts, Outcome, Records, Requests
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
@@ -17,9 +20,10 @@ Floats = NDArray[np.float64]
 def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     """All rows of a run that ended at ``ended_s``; what is still under way is logged as unfinished."""
     undecided = _log_unfinished(floor, ended_s)
-    log = floor.client.log.columns()
+    arrival_s = _arrivals(load, floor.client)
+    log = floor.client.log.columns(arrival_s, floor.stations)
     attempts = _attempts(load, log, floor.stations)
-    requests = _requests(load, attempts, floor.client, undecided)
+    requests = _requests(arrival_s, attempts, floor.client.turned_away, undecided)
     return Records(load, requests, attempts, tuple(s.log(ended_s) for s in floor.stations), ended_s)
 
 
@@ -33,62 +37,66 @@ def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:
     return [call.request for call in under_way] + floor.client.retrying(pending)
 
 
-def _attempts(load: Workload, log: dict[str, Floats], stations: tuple[Station, ...]) -> Attempts:
-    request = log["request"].astype(np.int32)
-    endpoint = log["endpoint"].astype(np.int16)
-    begun = ~np.isnan(log["begin_s"])
-    thinking, output = _tokens_produced(log, request, endpoint, begun, stations)
+def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> Attempts:
+    begun = ~np.isnan(log.begin_s)
+    worked = _worked_off(log, begun, stations)
     return Attempts(
-        request=request,
-        number=log["number"].astype(np.int32),
-        stage=log["stage"].astype(np.int8),
-        endpoint=endpoint,
-        lane=log["lane"].astype(np.int8),
-        outcome=log["outcome"].astype(np.int8),
-        reason=log["reason"].astype(np.int8),
-        send_s=log["send_s"],
-        begin_s=log["begin_s"],
-        first_s=np.where(log["first_s"] <= log["free_s"], log["first_s"], np.nan),
-        end_s=log["end_s"],
-        free_s=log["free_s"],
-        input_tokens=np.where(begun, load.input_tokens[request], 0).astype(np.int32),
-        cached_tokens=np.where(begun, load.cached_tokens[request], 0).astype(np.int32),
-        thinking_tokens=thinking,
-        output_tokens=output,
-        reserved_tokens=log["reserved"],
+        request=log.request.astype(np.int32),
+        number=log.number.astype(np.int32),
+        stage=log.stage.astype(np.int8),
+        endpoint=log.endpoint.astype(np.int16),
+        lane=log.lane.astype(np.int8),
+        outcome=log.outcome.astype(np.int8),
+        reason=log.reason.astype(np.int8),
+        send_s=log.send_s,
+        begin_s=log.begin_s,
+        first_s=worked.first_s,
+        end_s=log.end_s,
+        free_s=log.free_s,
+        input_tokens=np.where(begun, load.input_tokens[log.request], 0).astype(np.int32),
+        cached_tokens=np.where(begun, load.cached_tokens[log.request], 0).astype(np.int32),
+        thinking_tokens=worked.thinking,
+        output_tokens=worked.output,
+        reserved_tokens=log.reserved,
     )
 
 
-def _tokens_produced(
-    log: dict[str, Floats],
-    request: NDArray[np.int32],
-    endpoint: NDArray[np.int16],
-    begun: NDArray[np.bool_],
-    stations: tuple[Station, ...],
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Thinking and output tokens of each attempt, up to where its service was cut short."""
-    thinking = np.zeros(len(request), dtype=np.int32)
-    output = np.zeros(len(request), dtype=np.int32)
+@dataclass(frozen=True, slots=True)
+class _Worked:
+    """What the services of the attempts came to, up to where they were cut short."""
+
+    first_s: Floats
+    thinking: NDArray[np.int32]
+    output: NDArray[np.int32]
+
+
+def _worked_off(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Station, ...]) -> _Worked:
+    n = len(log.request)
+    worked = _Worked(np.full(n, np.nan), np.zeros(n, np.int32), np.zeros(n, np.int32))
     for station in stations:
         for k, column in enumerate(station.services.columns):
-            rows = np.flatnonzero(begun & (endpoint == station.index) & (log["service"] == k))
-            who = request[rows]
+            rows = np.flatnonzero(begun & (log.endpoint == station.index) & (log.service == k))
+            who = log.request[rows]
+            first_s = log.begin_s[rows] + column.first_s[who]
+            worked.first_s[rows] = np.where(first_s <= log.free_s[rows], first_s, np.nan)
             share = _share_done(log, rows, column.total_s[who])
             done = np.floor((column.thinking[who] + column.output[who]) * share)
-            thinking[rows] = np.minimum(column.thinking[who], done)
-            output[rows] = done - thinking[rows]
-    return thinking, output
+            worked.thinking[rows] = np.minimum(column.thinking[who], done)
+            worked.output[rows] = done - worked.thinking[rows]
+    return worked
 
 
-def _share_done(log: dict[str, Floats], rows: NDArray[np.intp], total_s: Floats) -> Floats:
+def _share_done(log: LogColumns, rows: NDArray[np.intp], total_s: Floats) -> Floats:
     """Share of the service that was done when it stopped; tokens are taken to come evenly over it."""
-    whole = log["free_s"][rows] >= log["begin_s"][rows] + total_s
-    worked_s = log["free_s"][rows] - log["begin_s"][rows]
+    whole = log.free_s[rows] >= log.begin_s[rows] + total_s
+    worked_s = log.free_s[rows] - log.begin_s[rows]
     return np.where(whole, 1.0, worked_s / np.maximum(total_s, np.finfo(float).tiny))
 
 
-def _requests(load: Workload, attempts: Attempts, client: Client, undecided: list[int]) -> Requests:
-    n = len(load)
+def _requests(
+    arrival_s: Floats, attempts: Attempts, turned_away: list[int], undecided: list[int]
+) -> Requests:
+    n = len(arrival_s)
     last = np.full(n, -1, dtype=np.int64)
     last[attempts.request] = np.arange(len(attempts))  # rows are in order of time: the last one stays
     made = last >= 0
@@ -97,13 +105,12 @@ def _requests(load: Workload, attempts: Attempts, client: Client, undecided: lis
     outcome[made] = attempts.outcome[row]
     endpoint = np.full(n, -1, dtype=np.int16)
     endpoint[made] = attempts.endpoint[row]
-    arrival_s = _arrivals(load, client)
     first_s, end_s = np.full(n, np.nan), np.full(n, np.nan)
     served = made & (outcome == Outcome.SERVED)
     first_s[served] = attempts.first_s[last[served]]
     end_s[made] = attempts.end_s[row]
     outcome[np.array(undecided, dtype=np.int64)] = Outcome.UNFINISHED
-    away = np.array(client.turned_away, dtype=np.int64)
+    away = np.array(turned_away, dtype=np.int64)
     outcome[away] = Outcome.REJECTED
     end_s[away] = np.where(np.isnan(end_s[away]), arrival_s[away], end_s[away])
     return Requests(

@@ -1,55 +1,99 @@
-"""The client's log of finished attempts, cheap to append to and read out as columns."""
+"""The client's log of finished attempts: cheap to append to, read out as columns."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.records import Outcome, Reason
-from sim.stations.base import Call
+from sim.stations.base import Call, Station
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-PLAIN_FIELDS = ("request", "endpoint", "send_s", "begin_s", "first_s", "end_s")
-_ODD_FIELDS = ("number", "stage", "lane", "service", "reserved", "free_s")
+_PLAIN = 3  # request, endpoint, begin_s
+_ODD_FIELDS = (
+    "number", "stage", "lane", "service", "reserved", "outcome", "reason", "send_s", "end_s", "free_s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LogColumns:
+    """One row a finished attempt, in the order they ended; times in seconds, NaN where there is none."""
+
+    request: Ints
+    endpoint: Ints
+    number: Ints
+    stage: Ints
+    lane: Ints
+    service: Ints  # which service of its request
+    reserved: Floats
+    outcome: Ints
+    reason: Ints
+    send_s: Floats
+    begin_s: Floats
+    end_s: Floats
+    free_s: Floats
 
 
 class Log:
-    """One row a finished attempt, in the order they ended.
+    """Attempts as they end for the client.
 
-    A plain attempt (the first of its request, served, nothing reserved) is six numbers of one flat list;
-    most are. An odd one also leaves its call, from which the remaining fields are read in the end.
+    A plain one (the first of its request, served, nothing reserved) is three numbers on one flat list: it was
+    sent when its request came and ended when its service did, which the columns already say. The others,
+    few in most runs, leave everything.
     """
 
     def __init__(self) -> None:
-        self.plain: list[float] = []
+        self.plain: list[float] = []  # the client appends to it directly
         self._odd_rows: list[int] = []
-        self._odd_calls: list[Call] = []
-        self._ends: list[tuple[int, int]] = []
+        self._odd: list[tuple[float, ...]] = []
 
     def add(self, call: Call, now: float, outcome: Outcome, reason: Reason) -> None:
-        """Note how a call that is not plain ended for the client."""
-        self._odd_rows.append(len(self.plain))
-        self._odd_calls.append(call)
-        self._ends.append((outcome, reason))
-        station = call.station
-        self.plain.extend((call.request, station.index, call.send_s, call.begin_s, call.first_s, now))
+        """Note how a call that is not plain ended; the order is that of `_ODD_FIELDS`."""
+        self._odd_rows.append(len(self.plain) // _PLAIN)
+        self.plain.extend((call.request, call.station.index, call.begin_s))
+        parts = (call.number, call.stage, call.lane, call.service, call.reserved)
+        self._odd.append((*parts, outcome, reason, call.send_s, now, call.free_s))
 
-    def columns(self) -> dict[str, Floats]:
-        """All rows, by field."""
-        width = len(PLAIN_FIELDS)
-        values = np.fromiter(self.plain, dtype=np.float64, count=len(self.plain)).reshape(-1, width)
-        columns = {name: np.ascontiguousarray(values[:, k]) for k, name in enumerate(PLAIN_FIELDS)}
-        odd = np.array(self._odd_rows, dtype=np.intp) // width
-        for name in _ODD_FIELDS:
-            default = columns["end_s"] if name == "free_s" else np.float64(name == "number")
-            columns[name] = self._patched(default, odd, [getattr(call, name) for call in self._odd_calls])
-        columns["outcome"] = self._patched(np.float64(0), odd, [outcome for outcome, _ in self._ends])
-        columns["reason"] = self._patched(np.float64(0), odd, [reason for _, reason in self._ends])
-        return columns
+    def columns(self, arrival_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
+        """All rows; ``arrival_s`` is when each request really came."""
+        rows = np.fromiter(self.plain, dtype=np.float64, count=len(self.plain)).reshape(-1, _PLAIN)
+        request, endpoint = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+        begin_s = np.ascontiguousarray(rows[:, 2])
+        end_s = begin_s + _total_s(request, endpoint, stations)
+        odd = np.array(self._odd, dtype=np.float64).reshape(-1, len(_ODD_FIELDS)).T
+        told = dict(zip(_ODD_FIELDS, odd, strict=True))
 
-    def _patched(self, default: Floats | np.float64, odd: NDArray[np.intp], values: list[float]) -> Floats:
-        column = np.empty(len(self.plain) // len(PLAIN_FIELDS))
-        column[:] = default
-        column[odd] = values
-        return column
+        def column(name: str, default: Floats | float = 0.0) -> Floats:
+            values = np.empty(len(request))
+            values[:] = default
+            values[self._odd_rows] = told[name]
+            return values
+
+        return LogColumns(
+            request=request,
+            endpoint=endpoint,
+            number=column("number", 1.0).astype(np.int64),
+            stage=column("stage").astype(np.int64),
+            lane=column("lane").astype(np.int64),
+            service=column("service").astype(np.int64),
+            reserved=column("reserved"),
+            outcome=column("outcome").astype(np.int64),
+            reason=column("reason").astype(np.int64),
+            send_s=column("send_s", arrival_s[request]),
+            begin_s=begin_s,
+            end_s=column("end_s", end_s),
+            free_s=column("free_s", end_s),
+        )
+
+
+def _total_s(request: Ints, endpoint: Ints, stations: tuple[Station, ...]) -> Floats:
+    """Seconds of the first service of each row's request at its endpoint."""
+    total_s = np.empty(len(request))
+    for station in stations:
+        rows = endpoint == station.index
+        total_s[rows] = station.services.columns[0].total_s[request[rows]]
+    return total_s

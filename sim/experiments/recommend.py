@@ -103,7 +103,7 @@ def money(found: Estimate) -> str:
     if found.value is None:
         return f"an unknown cost ({found.note})"
     interval = words.money_interval(found)
-    return words.both(words.money_a_period(found), f"95 % interval {interval}")
+    return words.both(words.money_a_period(found), f"95% interval {interval}")
 
 
 def _sentence(best: Verdicts, options: Sequence[Verdicts]) -> str:
@@ -151,6 +151,6 @@ def _reasons(best: Verdicts, options: Sequence[Verdicts]) -> tuple[str, ...]:
 
 
 def _warnings(best: Verdicts) -> tuple[str, ...]:
-    close = [r for r in best.requirements if r.met is not None and not r.sure]
+    close = [r for r in best.requirements if r.met is not None and r.found.low is not None and not r.sure]
     notes = [f"Too close to call with these replications: {describe(r)}." for r in close]
     return (*notes, *best.summary.bill.notes)

@@ -27,18 +27,18 @@ class Call:
 
     _ok = True  # SimPy asks this of every event
     callbacks: Any
-    begin_s = first_s = free_s = math.nan
+    begin_s = free_s = math.nan
     service = 0  # which service of its request this is
     lane = 0
     reserved = 0.0  # weighted tokens a reservation set aside
+    number = 1  # which try of its stage
+    stage = 0
     done = False  # the client has heard an outcome
     odd = False  # not the plain first call of a request: the log then keeps all of it
 
-    def __init__(self, station: Station, request: int, number: int, stage: int, send_s: float) -> None:
+    def __init__(self, station: Station, request: int, send_s: float) -> None:
         self.station = station
         self.request = request
-        self.number = number
-        self.stage = stage
         self.send_s = send_s
 
 
@@ -59,12 +59,11 @@ class Caller(Protocol):
 
 
 class Services:
-    """The service columns of one endpoint, drawn when first needed; times also as plain lists."""
+    """The service columns of one endpoint, drawn when first needed; service times also as plain lists."""
 
     def __init__(self, draw: Callable[[int], Service]) -> None:
         self._draw = draw
         self.columns: list[Service] = []
-        self.first_s: list[list[float]] = []
         self.total_s: list[list[float]] = []
 
     def need(self, k: int) -> None:
@@ -77,7 +76,6 @@ class Services:
             if not (np.isfinite(column.total_s).all() and (column.first_s >= 0).all()):
                 raise ValueError("a latency law must yield finite times, none below zero")
             self.columns.append(column)
-            self.first_s.append(column.first_s.tolist())
             self.total_s.append(column.total_s.tolist())
 
 
@@ -100,7 +98,7 @@ class Station:
         self._next_id = clock.next_id
         self._on_free = (self._free,)
         services.need(0)
-        self._first_s, self._total_s = services.first_s[0], services.total_s[0]
+        self._total_s = services.total_s[0]
 
     @property
     def queue_length(self) -> int:
@@ -136,22 +134,21 @@ class Station:
         """Start service on a server that is counted busy. All later times are known from here on."""
         request = call.request
         if self._services_begun and request in self._services_begun:
-            first_s, total_s = self._serve_again(call)
+            total_s = self._serve_again(call)
         else:
-            first_s, total_s = self._first_s[request], self._total_s[request]
+            total_s = self._total_s[request]
         call.begin_s = now
-        call.first_s = now + first_s
         call.free_s = free_s = now + total_s
         if free_s > call.send_s + self._timeout_s:
             call.free_s = free_s = self._cut_short(call, free_s)
         call.callbacks = self._on_free
         heappush(self._heap, (free_s, NORMAL, self._next_id(), call))
 
-    def _serve_again(self, call: Call) -> tuple[float, float]:
+    def _serve_again(self, call: Call) -> float:
         k = call.service = self._services_begun[call.request]
         call.odd = True
         self.services.need(k)
-        return self.services.first_s[k][call.request], self.services.total_s[k][call.request]
+        return self.services.total_s[k][call.request]
 
     def _cut_short(self, call: Call, free_s: float) -> float:
         """The client will not wait that long: when the service then really stops."""

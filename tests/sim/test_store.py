@@ -8,7 +8,7 @@ from sim import store
 from sim.audit import audit
 from sim.costs import bill
 from sim.engine.run import simulate
-from sim.store import FILES, PLAN, load_run, save_run
+from sim.store import FILES, PLAN, REPORTS, load_run, save_run
 from sim.summary import reduce_run, summarise
 
 
@@ -26,7 +26,7 @@ def run(a_scenario, catalog):
 def test_a_run_comes_back_whole(run, tmp_path):
     scenario, summary, records = run
     folder = save_run(tmp_path / "deep" / "run", scenario, summary, records)
-    assert {entry.name for entry in folder.iterdir()} == FILES - {PLAN}
+    assert {entry.name for entry in folder.iterdir()} == FILES - {PLAN} - REPORTS
     found = load_run(folder)
     assert found.scenario == scenario
     assert found.summary == summary
@@ -45,7 +45,7 @@ def test_a_run_may_replace_a_run_and_leaves_nothing_of_it(run, tmp_path):
     scenario, summary, records = run
     folder = save_run(tmp_path / "run", scenario, summary, records)
     save_run(folder, scenario, summary)
-    assert {entry.name for entry in folder.iterdir()} == FILES - {PLAN} - {
+    assert {entry.name for entry in folder.iterdir()} == FILES - {PLAN} - REPORTS - {
         "requests.parquet",
         "attempts.parquet",
     }
@@ -57,7 +57,7 @@ def test_a_run_may_replace_a_run_and_leaves_nothing_of_it(run, tmp_path):
 def test_a_plan_lies_beside_the_run_it_recommends(run, tmp_path):
     scenario, summary, records = run
     folder = save_run(tmp_path / "run", scenario, summary, records, plan_json='{"recommended": "pro"}')
-    assert {entry.name for entry in folder.iterdir()} == FILES
+    assert {entry.name for entry in folder.iterdir()} == FILES - REPORTS
     assert json.loads((folder / PLAN).read_text()) == {"recommended": "pro"}
     save_run(folder, scenario, summary)
     assert not (folder / PLAN).exists()

@@ -1,0 +1,124 @@
+"""Whole small scenarios for hypothesis: one to three endpoints of every kind, one to three classes."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from small import constant, exponential, instances, payg, request_class, scenario
+
+FLASH, PRO = "gemini-3.8-flash", "gemini-3.1-pro-preview"
+
+laws = st.one_of(
+    st.sampled_from([0.0, 0.2, 1.0]).map(constant),
+    st.sampled_from([0.1, 2.0]).map(exponential),
+    st.just({"kind": "lognormal", "mean": 1.0, "cv": 2.0}),
+)
+limits = st.fixed_dictionaries(
+    {
+        "algorithm": st.sampled_from(["fixed_window", "token_bucket", "sliding_log", "sliding_log_all"]),
+        "rpm": st.one_of(st.none(), st.integers(1, 100)),
+        "input_tpm": st.one_of(st.none(), st.integers(1, 200_000)),
+        "rpd": st.one_of(st.none(), st.integers(1, 300)),
+    },
+    optional={"burst_share": st.sampled_from([0.3, 1.0]), "window_s": st.sampled_from([1.0, 7.3, 60.0])},
+)
+own_instances = st.builds(
+    instances,
+    laws,
+    st.integers(1, 4),
+    count=st.integers(1, 3),
+    queue_limit=st.one_of(st.none(), st.integers(0, 6)),
+)
+explicit_payg = st.builds(payg, laws, limits=st.one_of(st.none(), limits))
+model_payg = st.fixed_dictionaries(
+    {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO])},
+    optional={"limits": limits, "service": st.sampled_from(["standard"])},
+)
+provisioned = st.fixed_dictionaries(
+    {
+        "buy": st.just("provisioned"),
+        "model": st.just(FLASH),
+        "gsus": st.integers(1, 6),
+        "on_excess": st.sampled_from(["spill", "refuse"]),
+    },
+    optional={"spill_limits": limits, "first_estimate_tokens": st.integers(1, 5_000)},
+)
+endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned)
+
+lengths = st.one_of(
+    st.sampled_from([1.0, 40.0, 3_000.0]).map(constant),
+    st.just({"kind": "lognormal", "median": 600.0, "sigma": 1.2, "max": 60_000.0}),
+)
+arrivals = st.one_of(
+    st.sampled_from([1e-6, 0.3, 3.0]).map(lambda rate: {"kind": "poisson", "rate_per_s": rate}),
+    st.sampled_from([0.5, 2.0]).map(lambda rate: {"kind": "deterministic", "rate_per_s": rate}),
+    st.just({"kind": "gamma", "rate_per_s": 1.0, "cv": 3.0}),
+    st.just({"kind": "fan_out", "jobs_per_s": 0.1, "queries": {"kind": "uniform", "low": 1.0, "high": 20.0}}),
+)
+classes = st.builds(
+    request_class,
+    arrivals=arrivals,
+    input_tokens=lengths,
+    output_tokens=lengths,
+    cached_share=st.sampled_from([0.0, 0.4, 1.0]),
+    max_output_tokens=st.one_of(st.none(), st.integers(1, 2_000)),
+    deadline_s=st.one_of(st.none(), st.sampled_from([0.5, 20.0])),
+    priority=st.integers(0, 9),
+)
+clients = st.fixed_dictionaries(
+    {
+        "timeout_s": st.one_of(st.none(), st.sampled_from([0.2, 1.0, 5.0])),
+        "max_attempts": st.integers(1, 5),
+        "cancel_on_timeout": st.booleans(),
+        "backoff": st.fixed_dictionaries(
+            {
+                "base_s": st.sampled_from([0.0, 0.5]),
+                "cap_s": st.sampled_from([0.0, 4.0, 60.0]),
+                "jitter": st.sampled_from(["full", "equal", "none", "exponential"]),
+                "honour_retry_delay": st.booleans(),
+            }
+        ),
+    }
+)
+
+
+@st.composite
+def routings(draw, names):
+    """Any policy over the given endpoints."""
+    one, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+    return draw(
+        st.sampled_from(
+            [
+                {"policy": "static", "endpoint": one},
+                {"policy": "static", "by_class": {"c0": one}},
+                {"policy": "split", "weights": dict.fromkeys(names, 1.0)},
+                {
+                    "policy": "spill_over",
+                    "primary": one,
+                    "overflow": other,
+                    "max_queue": 1,
+                    "max_in_flight": 3,
+                },
+                {"policy": "rules", "pro": one, "flash": other},
+            ]
+        )
+    )
+
+
+@st.composite
+def scenarios(draw):
+    """A whole scenario."""
+    names = [f"e{k}" for k in range(draw(st.integers(1, 3)))]
+    shops = {name: dict(draw(endpoints)) for name in names}
+    if len(names) > 1 and draw(st.booleans()):
+        shops[names[0]]["then"] = names[1]
+    kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
+    return scenario(
+        shops,
+        kinds,
+        routing=draw(routings(names)),
+        client=draw(clients),
+        duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
+        seed=draw(st.integers(0, 2**63 - 1)),
+        start=draw(st.sampled_from(["2026-11-22T00:00:00", "2026-11-01T08:59:13", "2027-01-01T07:59:59.25"])),
+        study={"drain": draw(st.booleans())},
+    )

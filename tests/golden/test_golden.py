@@ -1,0 +1,27 @@
+"""No figure of a shipped preset moves unless somebody accepts it: ``scripts/accept-golden --accept``."""
+
+import platform
+
+import numpy as np
+import pytest
+from golden import PRESETS, accepted, observe
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def pair(request):
+    return accepted(request.param), observe(request.param)
+
+
+def test_headline_numbers_are_those_accepted(pair):
+    before, now = pair
+    assert now["numbers"].keys() == before["numbers"].keys()
+    for name, value in before["numbers"].items():
+        expected = None if value is None else pytest.approx(value, rel=1e-9)  # None: a price nobody published
+        assert now["numbers"][name] == expected, name
+
+
+def test_every_byte_is_that_accepted(pair):
+    before, now = pair
+    if before["made_with"] != {"numpy": np.__version__, "machine": platform.machine()}:
+        pytest.skip(f"accepted with {before['made_with']}: only there are bytes promised")
+    assert now["fingerprint"] == before["fingerprint"]
