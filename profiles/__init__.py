@@ -5,6 +5,7 @@ from profiles.latency import LatencyLaw, Noise, ThinkingLaw
 from profiles.loader import Catalog, Source, load_catalog
 from profiles.platform import Platform
 from profiles.prices import PriceRow, RateCard
+from profiles.pricing import Quote, Usage, quote
 from profiles.schema import ModelProfile, QuotaRow, Throughput
 
 __all__ = [
@@ -16,10 +17,13 @@ __all__ = [
     "Platform",
     "PriceRow",
     "QuotaRow",
+    "Quote",
     "RateCard",
     "Source",
     "ThinkingLaw",
     "Throughput",
+    "Usage",
     "load_catalog",
     "nearest",
+    "quote",
 ]

@@ -19,7 +19,10 @@ Param = Literal[
     "ttft_tail_weight",
     "ttft_tail_factor",
     "pace_sigma",
+    "pace_tail_weight",
+    "pace_tail_factor",
     "correlation",
+    "first_chunk_tokens",
 ]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -41,7 +44,10 @@ class Latency(Provenance):
     ttft_tail_weight: Share
     ttft_tail_factor: Annotated[float, Field(ge=1)]
     pace_sigma: NonNegative
+    pace_tail_weight: Share = 0.0
+    pace_tail_factor: Annotated[float, Field(ge=1)] = 1.0
     correlation: Annotated[float, Field(ge=-1, le=1)]
+    first_chunk_tokens: Annotated[int, Field(ge=1)] = 1
     grades: dict[Param, Grade] = Field(default={})
     reasoning: Text | None = None
     intervals: dict[Param, tuple[float, float]] | None = None
@@ -74,8 +80,9 @@ class Latency(Provenance):
             per_cached_token_s=self.per_cached_token_s,
             decode_s_per_token=self.decode_s_per_token,
             ttft_noise=Noise(self.ttft_sigma, self.ttft_tail_weight, self.ttft_tail_factor),
-            pace_noise=Noise(self.pace_sigma),
+            pace_noise=Noise(self.pace_sigma, self.pace_tail_weight, self.pace_tail_factor),
             correlation=self.correlation,
+            first_chunk_tokens=self.first_chunk_tokens,
         )
 
 

@@ -13,7 +13,16 @@ from profiles.errors import InputError
 Dimension = Literal["rpm", "input_tpm", "rpd", "batch_enqueued_tokens"]
 Tier = Literal["free", "tier1", "tier2", "tier3", "tier4"]
 BurnUnit = Literal[
-    "input", "input_image", "input_video", "input_audio", "cached_input", "cached_audio", "output", "thinking"
+    "input",
+    "input_image",
+    "input_video",
+    "input_audio",
+    "cached_input",
+    "cached_audio",
+    "output",
+    "output_audio",
+    "thinking",
+    "session_memory",
 ]
 
 
@@ -114,4 +123,9 @@ class Throughput(Provenance):
 
     def credit(self, on: date) -> float:
         """Fraction of the fee given back on that day."""
-        return max((row.fraction for row in self.credits if row.holds(on)), default=0.0)
+        found = self.credit_row(on)
+        return found.fraction if found else 0.0
+
+    def credit_row(self, on: date) -> Credit | None:
+        """The largest credit in force on that day."""
+        return max((row for row in self.credits if row.holds(on)), key=lambda r: r.fraction, default=None)

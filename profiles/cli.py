@@ -1,9 +1,10 @@
-"""``profiles list`` and ``profiles show``: the catalogue on stdout."""
+"""``profiles list``, ``show``, ``diff``, ``check``, ``export`` and ``import``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,11 @@ from rich.table import Table
 
 from profiles.base import CHANNELS
 from profiles.card import card, plain
+from profiles.diff import differences, parse_side
 from profiles.errors import InputError
-from profiles.loader import Catalog, load_catalog
+from profiles.exchange import export_text, import_file
+from profiles.freshness import findings
+from profiles.loader import SHIPPED, Catalog, load_catalog
 from profiles.prices import PriceRow, Unit
 from profiles.schema import ModelProfile
 from profiles.yaml_io import to_yaml
@@ -38,12 +42,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 @app.command("list")
 def list_models(on: OnDay = None, profiles: Overlays = None, as_json: AsJson = False) -> None:
     """All models: status, end, context window, price and how far to trust the latency on a day."""
-    catalog, day = load_catalog(*profiles or ()), _day(on)
+    catalog, day = catalog_of(profiles), day_of(on)
     rows = [summary(catalog.models[name], day) for name in catalog.names]
     if as_json:
-        _print_json({"schema": "proflash/profile-list/v1", "date": day.isoformat(), "models": rows})
+        print_json({"schema": "proflash/profile-list/v1", "date": day.isoformat(), "models": rows})
         return
-    _console().print(_table(rows, day))
+    console().print(_table(rows, day))
 
 
 @app.command("show")
@@ -55,16 +59,131 @@ def show_model(
     as_yaml: Annotated[bool, typer.Option("--yaml", help="A profile file, ready to edit.")] = False,
 ) -> None:
     """Everything known about one model, each figure with its grade, source and date."""
-    catalog, day = load_catalog(*profiles or ()), _day(on)
+    catalog, day = catalog_of(profiles), day_of(on)
+    if name in catalog.side_models:
+        _show_side_model(catalog, name, as_json=as_json)
+        return
     profile = catalog.model(name, day)
     if as_yaml:
         typer.echo(to_yaml(profile.to_dict()), nl=False)
         return
     if as_json:
-        head = {"digest": profile.digest, "origin": catalog.origin(profile.name).name}
-        _print_json({"schema": "proflash/profile-card/v1", **head, "profile": profile.to_dict()})
+        head = {"digest": profile.digest, "origin": catalog.origin(profile.name).name} | _shadowed(
+            catalog, profile.name
+        )
+        print_json({"schema": "proflash/profile-card/v1", **head, "profile": profile.to_dict()})
         return
     _print_card(catalog, profile, name, day)
+
+
+def _show_side_model(catalog: Catalog, name: str, *, as_json: bool) -> None:
+    side = catalog.side_models[name]
+    if as_json:
+        head = {"digest": side.digest, "origin": catalog.origin(name).name}
+        print_json({"schema": "proflash/side-model-card/v1", **head, "profile": side.to_dict()})
+        return
+    typer.echo(f"# file: {_won(catalog, name)}\n{to_yaml(side.to_dict())}", nl=False)
+
+
+def _shadowed(catalog: Catalog, name: str) -> dict[str, Any]:
+    """The files that the winning one took the place of, where there are any."""
+    return {"instead_of": [str(path) for path in catalog.shadowed[name]]} if name in catalog.shadowed else {}
+
+
+def _won(catalog: Catalog, name: str) -> str:
+    """Which file a model was read from, and whose place it took."""
+    path = catalog.origin(name)
+    shown = f"{path.name} (shipped)" if path.parent == SHIPPED else str(path)
+    losers = ", ".join(
+        f"the shipped {old.name}" if old.parent == SHIPPED else str(old)
+        for old in catalog.shadowed.get(name, ())
+    )
+    return f"{shown}, in place of {losers}" if losers else shown
+
+
+@app.command("diff")
+def diff_models(
+    left: Annotated[str, typer.Argument(help="MODEL or MODEL@YYYY-MM-DD.")],
+    right: Annotated[str, typer.Argument(help="Another model, or the same one on another day.")],
+    on: OnDay = None,
+    profiles: Overlays = None,
+    same: Annotated[bool, typer.Option("--all", help="Also the fields that are equal.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models, or one model on two days, field by field."""
+    catalog, day = catalog_of(profiles), day_of(on)
+    sides = parse_side(left, catalog, day), parse_side(right, catalog, day)
+    rows = differences(*sides, same=same)
+    names = [f"{profile.name}@{when}" for profile, when in sides]
+    if as_json:
+        fields = {row.field: {"left": row.left, "right": row.right} for row in rows}
+        print_json(
+            {"schema": "proflash/profile-diff/v1", "left": names[0], "right": names[1], "fields": fields}
+        )
+        return
+    table = Table(title=f"{len(rows)} fields{'' if same else ' differ'}", title_justify="left")
+    for head in ("field", *names):
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(row.field, row.left or "-", row.right or "-")
+    console().print(table)
+
+
+@app.command("check")
+def check_catalog(
+    older_than: Annotated[int, typer.Option(min=0, help="Days after which a figure counts as stale.")] = 60,
+    within: Annotated[int, typer.Option(min=0, help="Days ahead to look for models that end.")] = 90,
+    on: OnDay = None,
+    profiles: Overlays = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what needs a look: models that end soon, figures unknown, figures grown old."""
+    day = day_of(on)
+    rows = findings(catalog_of(profiles), day, older_than=older_than, within=within)
+    if as_json:
+        print_json(
+            {
+                "schema": "proflash/profile-check/v1",
+                "date": day.isoformat(),
+                "findings": [asdict(r) for r in rows],
+            }
+        )
+        return
+    titles = {
+        "ends": f"End within {within} days",
+        "unknown": "Unknown",
+        "stale": f"Older than {older_than} days",
+    }
+    for kind, title in titles.items():
+        table = Table(title=title, title_justify="left")
+        for head in ("model", "what", "detail", "figures"):
+            table.add_column(head, overflow="fold")
+        for row in (row for row in rows if row.kind == kind):
+            table.add_row(row.model, row.what, row.detail, str(row.rows))
+        console().print(table if table.row_count else f"{title}: none")
+
+
+@app.command("export")
+def export_model(
+    name: Annotated[str, typer.Argument(help="A model, an alias, or an API id.")],
+    on: OnDay = None,
+    profiles: Overlays = None,
+) -> None:
+    """Write a model as a profile file to stdout: ``profiles export flash > mine.yaml``."""
+    typer.echo(export_text(catalog_of(profiles).sold(name, day_of(on))), nl=False)
+
+
+@app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(help="A profile, rate card, sources or aliases file.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--profiles", help="Folder to copy it to. Default: that of PROFLASH_PROFILES."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+) -> None:
+    """Check a file against the whole catalogue, then copy it into the user's folder."""
+    typer.echo(str(import_file(file, folder, force=force)))
 
 
 def summary(profile: ModelProfile, on: date) -> dict[str, Any]:
@@ -97,16 +216,23 @@ def _price(profile: ModelProfile, unit: Unit, on: date) -> PriceRow | None:
     return None
 
 
-def _day(on: datetime | None) -> date:
+def catalog_of(profiles: list[Path] | None) -> Catalog:
+    """The catalogue with what ``--profiles`` lays over it."""
+    return load_catalog(*profiles or ())
+
+
+def day_of(on: datetime | None) -> date:
+    """The day asked for, by default today."""
     return on.date() if on else date.today()
 
 
-def _console() -> Console:
+def console() -> Console:
     """Full width where no terminal sets one, so that piped tables are not cut."""
     return Console(width=None if sys.stdout.isatty() else _UNPIPED_WIDTH)
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -146,20 +272,20 @@ def _usd(value: float | None) -> str:
 
 
 def _print_card(catalog: Catalog, profile: ModelProfile, asked: str, day: date) -> None:
-    console = _console()
+    out = console()
     status = profile.status_on(day) or "not yet released"
-    console.print(f"[bold]{profile.name}[/bold] · {profile.family} · {status} on {day}")
+    out.print(f"[bold]{profile.name}[/bold] · {profile.family} · {status} on {day}")
     if note := catalog.alias_note(asked, day):
-        console.print(f"'{asked}' on {day}: {note}")
+        out.print(f"'{asked}' on {day}: {note}")
     for section in card(profile):
         table = Table(title=section.title, title_justify="left", show_header=True)
         for head in ("what", "value", "grade", "source", "as of", "note"):
             table.add_column(head, overflow="fold")
         for line in section.lines:
             table.add_row(line.what, line.value, line.grade, line.source, line.as_of, line.note)
-        console.print(table)
+        out.print(table)
     used = sorted({line.source for section in card(profile) for line in section.lines if line.source})
     for key in used:
         if key in catalog.sources:
-            console.print(f"{key}: {catalog.sources[key].url}", markup=False, highlight=False)
-    console.print(f"file {catalog.origin(profile.name).name} · digest {profile.digest[:16]}", highlight=False)
+            out.print(f"{key}: {catalog.sources[key].url}", markup=False, highlight=False)
+    out.print(f"file {_won(catalog, profile.name)} · digest {profile.digest[:16]}", highlight=False)

@@ -6,7 +6,10 @@ proportional to tokens, times skewed noise)::
     prefill = (base + uncached * per_uncached + cached * per_cached) * noise_ttft
     pace    = decode_s_per_token * noise_pace              # one draw a call, not one a token
     first   = prefill + thinking * pace                    # thoughts are hidden: the user waits for them
-    end     = first + max(output - 1, 0) * pace
+    end     = first + max(output - first_chunk_tokens, 0) * pace
+
+A streamed reply comes in chunks of many tokens, so the time to the first chunk already holds the decode of
+all tokens in it; ``first_chunk_tokens`` says how many.
 
 Noise has median 1, so the parameters are medians. It is lognormal with a slow tail: with
 probability ``tail_weight`` a call takes ``tail_factor`` times as long.
@@ -47,6 +50,7 @@ class LatencyLaw:
     ttft_noise: Noise = Noise()
     pace_noise: Noise = Noise()
     correlation: float = 0.0  # of the two normals: slow calls tend to be slow throughout
+    first_chunk_tokens: int = 1  # answer tokens that are there when the first chunk is
 
     def prefill_s(self, uncached: Ints, cached: Ints, z: Floats, u: Floats) -> Floats:
         """Seconds from send to the first chunk, thinking left out."""
@@ -58,6 +62,13 @@ class LatencyLaw:
         rho = self.correlation
         z = rho * z_ttft + np.sqrt(1.0 - rho * rho) * z_own
         return np.asarray(self.decode_s_per_token * self.pace_noise.factor(z, u))
+
+    def reply_s(
+        self, prefill_s: Floats, pace_s: Floats, thinking: Ints, output: Ints
+    ) -> tuple[Floats, Floats]:
+        """Seconds from send to the first answer chunk and to the last token, thoughts being hidden."""
+        first_s = prefill_s + thinking * pace_s
+        return first_s, first_s + np.maximum(output - self.first_chunk_tokens, 0) * pace_s
 
 
 @dataclass(frozen=True, slots=True)

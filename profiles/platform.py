@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiles.base import Amount, Channel, Dated, Provenance, Strict, Text
+from profiles.base import Amount, Dated, Provenance, Strict, Text
 from profiles.capacity import Tier
 from profiles.errors import InputError
 
@@ -135,15 +135,6 @@ class Live(Provenance):
     output_audio_tokens_per_s: float
 
 
-class LivePrice(Dated):
-    """Price of the current Live model per million tokens."""
-
-    model: Text
-    unit: Literal["input", "input_audio", "input_image_video", "output", "output_audio"]
-    channel: Channel
-    usd: Amount
-
-
 class Platform(Strict):
     """Everything that is not per model."""
 
@@ -159,7 +150,6 @@ class Platform(Strict):
     priority: Priority
     flex_price_multiplier: Amount
     live: Live
-    live_prices: tuple[LivePrice, ...]
 
     def gsu_price(self, term: Term, on: date) -> GsuPrice:
         """Fee of one GSU-hour on the global endpoint."""

@@ -10,16 +10,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiles.base import Amount, Channel, Dated
+from profiles.base import Amount, Channel, Dated, Strict, Text
 from profiles.errors import InputError
 from profiles.money import Picodollars, pusd_per_token, to_pusd
 
 Unit = Literal[
     "input",
     "input_audio",
+    "input_image",
+    "input_video",
     "cached_input",
     "cached_audio",
     "output",
+    "output_audio",
     "cache_storage_hour",
     "search_query",
     "grounded_prompt",
@@ -29,6 +32,15 @@ Service = Literal["standard", "batch", "flex", "priority", "free"]
 Per = Literal["1M tokens", "1M tokens hour", "1k queries", "1k prompts", "1k requests"]
 
 _AUDIO_TWIN: dict[Unit, Unit] = {"input_audio": "input", "cached_audio": "cached_input"}
+_PICTURES: tuple[Unit, ...] = ("input_image", "input_video")
+
+
+class FreeAllowance(Strict):
+    """So many units a day or a month are free, counted together for all models of ``shared_by``."""
+
+    quantity: int = Field(gt=0)
+    per: Literal["day", "month"]
+    shared_by: Text
 
 
 class PriceRow(Dated):
@@ -40,6 +52,7 @@ class PriceRow(Dated):
     usd: Amount
     per: Per
     above_prompt_tokens: int | None = Field(default=None, gt=0)
+    free: FreeAllowance | None = None
 
     @property
     def pusd(self) -> Picodollars:
@@ -107,22 +120,20 @@ class PriceList:
         """As ``find``, but an unknown price is an InputError that says what is missing."""
         row = self.find(unit, channel, service, on, prompt_tokens)
         if row is None:
-            raise InputError(self._why_not(unit, channel, service, on))
+            raise InputError(self.why_not(unit, channel, service, on))
         return row
 
     def card(self, channel: Channel, service: Service, on: date) -> RateCard:
         """The rate card of the day; InputError when input or output has no known price."""
-        above = max(
-            (
-                row.above_prompt_tokens or 0
-                for unit in ("input", "output", "cached_input")
-                for row in self._of_kind(unit, channel, service)
-                if row.holds(on)
-            ),
-            default=0,
-        )
-        long = self._card(channel, service, on, above + 1) if above else None
-        return self._card(channel, service, on, 0, long, above or None)
+        above = self.long_above(channel, service, on)
+        long = None if above is None else self._card(channel, service, on, above + 1)
+        return self._card(channel, service, on, 0, long, above)
+
+    def long_above(self, channel: Channel, service: Service, on: date) -> int | None:
+        """Prompts of more tokens than this have their own prices; None while there is no such step."""
+        units: tuple[Unit, ...] = ("input", "output", "cached_input")
+        rows = (row for unit in units for row in self._of_kind(unit, channel, service))
+        return max((row.above_prompt_tokens or 0 for row in rows if row.holds(on)), default=0) or None
 
     def _card(
         self,
@@ -158,12 +169,19 @@ class PriceList:
         )
 
     def _of_kind(self, unit: Unit, channel: Channel, service: Service) -> list[PriceRow]:
-        if self.audio_billed_as_input:
-            unit = _AUDIO_TWIN.get(unit, unit)
-        wanted = (unit, channel, service)
+        wanted = (self._billed_as(unit), channel, service)
         return [row for row in self.rows if (row.unit, row.channel, row.service) == wanted]
 
-    def _why_not(self, unit: Unit, channel: Channel, service: Service, on: date) -> str:
+    def _billed_as(self, unit: Unit) -> Unit:
+        """Pictures and films cost what text costs, unless the model prices them on their own."""
+        if self.audio_billed_as_input and unit in _AUDIO_TWIN:
+            return _AUDIO_TWIN[unit]
+        if unit in _PICTURES and all(row.unit != unit for row in self.rows):
+            return "input"
+        return unit
+
+    def why_not(self, unit: Unit, channel: Channel, service: Service, on: date) -> str:
+        """What is missing, and what is known instead."""
         asked = f"{self.model}: no {service} price for '{unit}' on {channel}"
         if not self.rows:
             return f"{self.model}: no price is known: {self.missing}"

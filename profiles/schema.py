@@ -216,7 +216,8 @@ class ModelProfile(Strict):
     # --- prices -------------------------------------------------------------------------------------------
 
     @property
-    def _prices(self) -> PriceList:
+    def price_list(self) -> PriceList:
+        """The price rows, ready to be asked."""
         return PriceList(self.name, self.prices, self.audio_billed_as_input, self.missing.get("prices"))
 
     def price(
@@ -229,11 +230,11 @@ class ModelProfile(Strict):
         prompt_tokens: int = 0,
     ) -> PriceRow:
         """The price row in force on a day; InputError naming what is missing, never zero for unknown."""
-        return self._prices.get(unit, channel, service, on, prompt_tokens)
+        return self.price_list.get(unit, channel, service, on, prompt_tokens)
 
     def rate_card(self, *, channel: Channel, service: Service = "standard", on: date) -> RateCard:
         """All token prices of a day in picodollars; InputError when input or output has none."""
-        return self._prices.card(channel, service, on)
+        return self.price_list.card(channel, service, on)
 
     def price_steps(self, channel: Channel, service: Service = "standard") -> list[date]:
         """The days on which some price of the channel and service begins or ends, in order."""
@@ -292,6 +293,27 @@ class ModelProfile(Strict):
         if channel not in self.ids or on < self.released:
             return False
         return on < (self.lifecycle.ends[channel].value or date.max)
+
+    def ends_within(self, start: date, end: date, channel: Channel) -> date | None:
+        """The announced end of the model on a channel when it lies after ``start`` and by ``end``."""
+        found = self.ends_on(channel)
+        return found if found is not None and start < found <= end else None
+
+    def require_sold(self, on: date, channel: Channel) -> None:
+        """InputError naming end date and successor, or the release date, when it cannot be bought."""
+        self._offered(channel)
+        if self.available(on, channel):
+            return
+        end = self.ends_on(channel)
+        if end is not None and end <= on:
+            successor = self.lifecycle.successor or "none named"
+            raise InputError(f"{self.name} ended on {end} on {channel}; successor: {successor}.")
+        raise InputError(f"{self.name} was released on {self.released}, after {on}.")
+
+    @property
+    def successor(self) -> str | None:
+        """The model that the provider names to follow this one."""
+        return self.lifecycle.successor
 
     @property
     def released(self) -> date:

@@ -111,13 +111,12 @@ def test_the_long_card_replaces_the_whole_card_above_the_threshold():
 
 
 def test_an_unknown_optional_price_is_none_and_not_zero():
-    card = ARGON.rate_card(channel="gemini_api", service="priority", on=TODAY)
+    preview = CATALOG.models["gemini-3-flash-preview"]
+    card = preview.rate_card(channel="vertex", service="flex", on=TODAY)
     assert card.cached_input is None
     assert card.cache_storage_hour is None
-    with pytest.raises(
-        InputError, match="no priority price for 'cached_input' on gemini_api; known: batch on"
-    ):
-        ARGON.price("cached_input", channel="gemini_api", service="priority", on=TODAY)
+    with pytest.raises(InputError, match="no flex price for 'cached_input' on vertex; known: batch on"):
+        preview.price("cached_input", channel="vertex", service="flex", on=TODAY)
 
 
 def test_price_steps():
