@@ -7,13 +7,14 @@ them, so a slip in either shows as a difference. A failed audit is a failed run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim.audit_limits import limit_checks
+from sim.audit_money import money_checks
+from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Outcome, Records
 from sim.scenario import Scenario
@@ -25,48 +26,8 @@ Floats = NDArray[np.float64]
 RELATIVE = 1e-9  # two float sums of the same terms, in different order
 
 
-class AuditError(RuntimeError):
-    """A run contradicts itself: its figures must not be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was checked, and what was found."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """All checks of one run."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check holds."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def failures(self) -> tuple[Check, ...]:
-        """The checks that do not hold."""
-        return tuple(check for check in self.checks if not check.passed)
-
-    def require(self) -> Self:
-        """The audit itself, or AuditError naming the failed checks."""
-        if self.passed:
-            return self
-        found = "; ".join(f"{check.name}: {check.detail}" for check in self.failures)
-        raise AuditError(f"the run failed its audit and its figures must not be used: {found}")
-
-
 def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) -> Audit:
     """Check one run. Never raises for what it finds; `Audit.require` does."""
-    from sim.audit_limits import limit_checks
-    from sim.audit_money import money_checks
-
     checks = [
         *request_checks(records, scenario),
         *token_checks(records, scenario, catalog),
@@ -76,14 +37,6 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *money_checks(records, scenario, catalog, bill),
     ]
     return Audit(tuple(checks))
-
-
-def check_rows(name: str, wrong: Mask, what: str) -> Check:
-    """A check of every row at once; the detail counts the wrong ones and names the first."""
-    n = int(np.count_nonzero(wrong))
-    if not n:
-        return Check(name, True, f"{len(wrong)} rows")
-    return Check(name, False, f"{n} of {len(wrong)} rows, first row {int(np.argmax(wrong))}: {what}")
 
 
 # --- requests and attempts --------------------------------------------------------------------

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.schema import Throughput
-from sim.audit import Check, check_rows
+from sim.audit_instances import instance_checks
+from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
-from sim.scenario import Limits, Provisioned, Scenario
+from sim.scenario import Contention, Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.world import Place, resolve
 
 Floats = NDArray[np.float64]
@@ -46,6 +47,10 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         yield from _limits(records, scenario, place, index)
         if isinstance(place.spec, Provisioned):
             yield _reservation(records, scenario, place, index)
+        if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
+            yield _contention(records, scenario, place.spec.contention, place.name, index)
+        if isinstance(place.spec, Instances):
+            yield from instance_checks(records, place, index)
 
 
 def _context(records: Records, place: Place, index: int) -> Check:
@@ -160,6 +165,25 @@ def _most_a_day(at_s: Floats, scenario: Scenario) -> float:
     midnights = [datetime.combine(day + timedelta(days=k), time(), _DAY_ZONE) for k in range(days)]
     resets_s = np.array([midnight.timestamp() for midnight in midnights]) - start.timestamp()
     return float(np.bincount(np.searchsorted(resets_s, at_s, side="right")).max())
+
+
+def _contention(records: Records, scenario: Scenario, spec: Contention, name: str, index: int) -> Check:
+    """Nobody is refused for contention below the threshold: let through in the minute before, and itself."""
+    a = records.attempts
+    tokens = records.workload.input_tokens[a.request].astype(float)
+    own = a.endpoint == index
+    let, refused = own & ~np.isnan(a.begin_s), own & (a.reason == Reason.CONTENTION)
+    offset_s = scenario.start_utc.timestamp() % 60
+    order = np.argsort(a.send_s[let], kind="stable")
+    at_s = a.send_s[let][order]
+    total = np.concatenate([[0.0], np.cumsum(tokens[let][order])])
+    minute = (at_s + offset_s) // 60
+    own_minute = (a.send_s[refused] + offset_s) // 60
+    until = np.searchsorted(at_s, a.send_s[refused], side="right")
+    used = total[until] - total[np.searchsorted(minute, own_minute, side="left")]
+    wrong = np.zeros(len(a), dtype=bool)
+    wrong[refused] = used + tokens[refused] <= spec.threshold_tpm
+    return check_rows(f"contention, {name}", wrong, "refused below the priority threshold")
 
 
 # --- reservations -----------------------------------------------------------------------------

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
-from profiles.prices import PriceRow
 from profiles.schema import ModelProfile
-from sim.audit import Check
+from sim.audit_result import Check
 from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Endpoint, Instances, PayAsYouGo, Provisioned, Scenario
@@ -42,6 +41,9 @@ def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: B
     yield Check("fixed costs recomputed", fixed == bill.fixed_pusd, f"{bill.fixed_pusd} against {fixed}")
     total = None if unknown.any() or fixed is None else attempts_pusd + fixed
     yield Check("bill total", total == bill.total_pusd, f"{bill.total_pusd} against {total} picodollars")
+    amounts = [charge.pusd for charge in bill.charges]
+    charged = None if None in amounts else sum(amount or 0 for amount in amounts)
+    yield Check("charges add up", charged == bill.total_pusd, f"{charged} against {bill.total_pusd}")
 
 
 def _is_product(quantity: float, price: int | None, amount: int | None) -> bool:
@@ -105,45 +107,63 @@ def _price(
         "cached_input": attempts.cached_tokens[rows].astype(np.int64),
         "output": attempts.output_tokens[rows].astype(np.int64) + attempts.thinking_tokens[rows],
     }
-    whole_card = model is not None and _has_card(model, endpoint, on)
     for unit, count in tokens.items():
-        price, known = _unit_prices(model, endpoint, unit, on, prompts, whole_card)
+        price, known = _unit_prices(model, endpoint, unit, on, prompts, catalog)
         amount[rows] += np.where(known, count * price, 0)
         unknown[rows] |= ~known & (count > 0)
 
 
-def _has_card(model: ModelProfile, endpoint: Endpoint, on: date) -> bool:
-    """Whether both input and output have a price that day; with one alone nothing is billed."""
-    return all(_rows_of(model, endpoint, unit, on) for unit in ("input", "output"))
-
-
-def _rows_of(model: ModelProfile, endpoint: Endpoint, unit: str, on: date) -> list[PriceRow]:
-    service = endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
-    found = [
-        row
-        for row in model.prices
-        if (row.unit, row.channel, row.service) == (unit, endpoint.channel, service)
-        and not (row.valid_from and on < row.valid_from)
-        and not (row.valid_to and on >= row.valid_to)
-    ]
-    return sorted(found, key=lambda row: row.above_prompt_tokens or 0)
-
-
 def _unit_prices(
-    model: ModelProfile | None, endpoint: Endpoint, unit: str, on: date, prompts: Ints, whole_card: bool
+    model: ModelProfile | None, endpoint: Endpoint, unit: str, on: date, prompts: Ints, catalog: Catalog
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Picodollars a token for each prompt, and whether that is known."""
     price, known = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=bool)
     factor = Decimal(1)
     if model is not None and endpoint.region == "regional":
         factor = model.non_global_multiplier.value or Decimal(0)
-    if model is None or not whole_card or not factor:
+    if model is None or not factor:
         return price, known
-    for row in _rows_of(model, endpoint, unit, on):  # ascending: a higher threshold overwrites
-        longer = prompts > (row.above_prompt_tokens or -1)
-        price[longer] = int(row.usd * factor * 10**6)
+    where = (model.name, endpoint.channel, _service(endpoint), unit)
+    for above, usd in sorted(_ladder(model, where, on, catalog).items()):  # a higher threshold overwrites
+        longer = prompts > above
+        price[longer] = _whole(usd * factor * 10**6)
         known |= longer
     return price, known
+
+
+def _service(endpoint: Endpoint) -> str:
+    return endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
+
+
+def _ladder(
+    model: ModelProfile, where: tuple[str, str, str, str], on: date, catalog: Catalog
+) -> dict[int, Decimal]:
+    """USD per million tokens by prompt threshold, with the company's own terms taken into account."""
+    _, channel, service, unit = where
+    listed = [row for row in model.prices if (row.unit, row.channel, row.service) == (unit, channel, service)]
+    steps: dict[int, Decimal] = {}
+    for row in (row for row in listed if row.holds(on)):
+        off = _percent_off(catalog, where, None, on)
+        steps[row.above_prompt_tokens or -1] = _whole(row.usd * (100 - off) * 10**4) / Decimal(10**6)
+    plain = [row for card in catalog.terms.cards for row in card.prices if row.holds(on)]
+    for own in plain:
+        above = own.above_prompt_tokens or -1
+        fits = (own.model, own.channel, own.service, own.unit) == where
+        if fits and (above in steps or (above == -1 and not steps)):
+            steps[above] = own.usd
+    return steps
+
+
+def _percent_off(catalog: Catalog, where: tuple[str, str, str, str], term: str | None, on: date) -> Decimal:
+    """The largest discount in force for model, channel, service and unit; 0 without one."""
+    found = [Decimal(0)]
+    for row in (row for card in catalog.terms.cards for row in card.discounts):
+        sets = (row.models, row.channels, row.services, row.units)
+        named = all(not names or part in names for names, part in zip(sets, where, strict=True))
+        in_time = (row.valid_from or date.min) <= on and (row.valid_to is None or on < row.valid_to)
+        if named and in_time and row.term in (None, term):
+            found.append(row.percent)
+    return max(found)
 
 
 # --- by the hour ------------------------------------------------------------------------------
@@ -152,49 +172,78 @@ def _unit_prices(
 def fixed_pusd(scenario: Scenario, catalog: Catalog) -> int | None:
     """Reservations and instances over the run, in Decimal, day by day; None where a price is unknown."""
     parts = [
-        _hours_cost(endpoint, scenario, catalog, on, hours)
+        _hours_cost(endpoint, scenario, catalog, on, since, until)
         for endpoint in scenario.endpoints.values()
-        for on, hours in _hours_by_day(scenario)
+        for on, since, until in _seconds_by_day(scenario)
     ]
     return None if None in parts else sum(part or 0 for part in parts)
 
 
-def _hours_by_day(scenario: Scenario) -> list[tuple[date, Decimal]]:
-    start = scenario.start_utc
-    midnight = datetime.combine(start.date(), time(), UTC)
-    passed = Decimal((start - midnight).seconds) + Decimal((start - midnight).microseconds) / 10**6
-    left, found, on = Decimal(repr(scenario.duration_s)), [], scenario.prices_on
+def _seconds_by_day(scenario: Scenario) -> list[tuple[date, Decimal, Decimal]]:
+    """Each day of the run with its first and last second since 1970."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    passed = scenario.start_utc - epoch
+    at = Decimal(passed.days * 86_400 + passed.seconds) + Decimal(passed.microseconds) / 10**6
+    found, on = [], scenario.prices_on
     with localcontext(prec=60):
-        while left > 0:
-            spent = min(left, 86_400 - passed)
-            found.append((on, spent))
-            left, passed, on = left - spent, Decimal(0), on + timedelta(days=1)
+        end = at + Decimal(repr(scenario.duration_s))
+        while at < end:
+            midnight = (at // 86_400 + 1) * 86_400
+            found.append((on, at, min(end, midnight)))
+            at, on = midnight, on + timedelta(days=1)
     return found
 
 
 def _hours_cost(
-    endpoint: Endpoint, scenario: Scenario, catalog: Catalog, on: date, seconds: Decimal
+    endpoint: Endpoint, scenario: Scenario, catalog: Catalog, on: date, since: Decimal, until: Decimal
 ) -> int | None:
     if isinstance(endpoint, Instances):
         if endpoint.usd_per_instance_hour is None:
             return None
-        with localcontext(prec=60):
-            return _rounded(endpoint.count * seconds * Decimal(repr(endpoint.usd_per_instance_hour)))
+        model = endpoint.model
+        name = "no model" if model is None else catalog.model(model, scenario.prices_on).name
+        off = _percent_off(catalog, (name, endpoint.channel, "standard", "instance_hour"), None, on)
+        usd = _less(Decimal(repr(endpoint.usd_per_instance_hour)), off)
+        return _metered(endpoint.count * usd, since, until)
     if not isinstance(endpoint, Provisioned):
         return 0
+    return _reservation_cost(endpoint, scenario, catalog, on, since, until)
+
+
+def _reservation_cost(
+    endpoint: Provisioned, scenario: Scenario, catalog: Catalog, on: date, since: Decimal, until: Decimal
+) -> int | None:
     platform = catalog.platform.reservation
     prices = [row for row in platform.prices if row.term == endpoint.term and row.holds(on)]
     if not prices:
         return None
     factor = platform.non_global_multiplier if endpoint.region == "regional" else Decimal(1)
-    throughput = catalog.model(endpoint.model, scenario.prices_on).throughput
-    back = Decimal(str(throughput.credit(on))) if throughput is not None else Decimal(0)
-    with localcontext(prec=60):
-        fee = endpoint.gsus * seconds * prices[0].usd_per_hour * factor
-        return _rounded(fee) + _rounded(-fee * back)
+    model = catalog.model(endpoint.model, scenario.prices_on)
+    off = _percent_off(catalog, (model.name, endpoint.channel, "standard", "gsu_hour"), endpoint.term, on)
+    fee = _less(prices[0].usd_per_hour * factor, off)
+    granted = [Decimal(0)]
+    if model.throughput is not None:
+        granted.append(Decimal(str(model.throughput.credit(on))))
+    for row in (row for card in catalog.terms.cards for row in card.credits):
+        if row.holds(on) and (row.models is None or model.name in row.models):
+            granted.append(Decimal(str(row.fraction)))
+    back = _whole(fee * max(granted) * _PICO) / _PICO
+    return _metered(endpoint.gsus * fee, since, until) - _metered(endpoint.gsus * back, since, until)
 
 
-def _rounded(usd_times_seconds: Decimal) -> int:
-    """Whole picodollars from USD an hour times seconds, half to even."""
+def _less(usd: Decimal, percent: Decimal) -> Decimal:
+    """A price an hour after a discount, to whole picodollars."""
     with localcontext(prec=60):
-        return int((usd_times_seconds * _PICO / 3600).quantize(Decimal(1), ROUND_HALF_EVEN))
+        return _whole(usd * (100 - percent) / 100 * _PICO) / _PICO
+
+
+def _metered(usd_per_hour: Decimal, since: Decimal, until: Decimal) -> int:
+    """Between two readings of a meter that runs since 1970, each rounded half to even to a picodollar."""
+    with localcontext(prec=60):
+        first, last = (_whole(usd_per_hour * at * _PICO / 3600) for at in (since, until))
+    return last - first
+
+
+def _whole(value: Decimal) -> int:
+    with localcontext(prec=60):
+        return int(value.quantize(Decimal(1), ROUND_HALF_EVEN))

@@ -38,6 +38,8 @@ class Line:
     as_of: str = ""
     grade: str = ""
     note: str = ""
+    list_price_pusd: int | None = None  # before the company's own terms; None: the list has no such price
+    list_amount_pusd: int | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -50,6 +52,7 @@ class Line:
             self.endpoint,
             self.service,
             self.unit_price_pusd,
+            self.list_price_pusd,
             self.source,
             self.note,
         )
@@ -68,6 +71,50 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Waste:
+    """What was paid for attempts whose answer nobody used, by cause. The causes share no attempt.
+
+    ``timeout``: the first try of a call, given up by the client after the service had begun. ``paid_retry``:
+    a later try, paid for and lost as well. ``lost_stage``: served, but the request failed afterwards.
+    ``unfinished``: still under way when the run was cut.
+    """
+
+    cause: Literal["timeout", "paid_retry", "lost_stage", "unfinished"]
+    attempts: int
+    tokens: int
+    pusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """What a reservation was paid for and did not carry, in GSU-hours; None: its burndown is not known."""
+
+    endpoint: str
+    model: str
+    gsu_hours: float
+    unused_gsu_hours: float | None
+    pusd: int | None  # the unused part of the fee, net of credits
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a class costs its team: its tokens, and its part of reservations and instances by use of them.
+
+    ``class_name`` is empty for fixed costs that nobody used. None: a price is unknown.
+    """
+
+    team: str
+    class_name: str
+    tokens_pusd: int | None
+    fixed_pusd: int | None
+
+    @property
+    def pusd(self) -> int | None:
+        """Both together."""
+        return _total((self.tokens_pusd, self.fixed_pusd))
+
+
+@dataclass(frozen=True, slots=True)
 class Bill:
     """What one run costs.
 
@@ -82,6 +129,14 @@ class Bill:
     notes: tuple[str, ...]
     attempt_pusd: NDArray[np.int64]
     unpriced: NDArray[np.bool_]
+    waste: tuple[Waste, ...] = ()
+    unused: tuple[Unused, ...] = ()
+    charges: tuple[Charge, ...] = ()
+
+    @property
+    def list_pusd(self) -> int | None:
+        """The same quantities at list prices; None where the list lacks a price."""
+        return _total(line.list_amount_pusd for line in self.lines)
 
     @property
     def known_pusd(self) -> int:
@@ -160,7 +215,16 @@ def merged(lines: Iterable[Line]) -> tuple[Line, ...]:
 
 
 def _plus(a: Line, b: Line) -> Line:
-    return replace(a, quantity=a.quantity + b.quantity, amount_pusd=_total((a.amount_pusd, b.amount_pusd)))
+    return replace(
+        a,
+        quantity=a.quantity + b.quantity,
+        amount_pusd=_total((a.amount_pusd, b.amount_pusd)),
+        list_amount_pusd=_total((a.list_amount_pusd, b.list_amount_pusd)),
+    )
+
+
+def _mean(pusd: int | None, n: int) -> int | None:
+    return None if pusd is None else round(Fraction(pusd, n))
 
 
 def mean_bill(bills: list[tuple[Line, ...]]) -> tuple[Line, ...]:
@@ -170,7 +234,8 @@ def mean_bill(bills: list[tuple[Line, ...]]) -> tuple[Line, ...]:
         replace(
             line,
             quantity=line.quantity / n,
-            amount_pusd=None if line.amount_pusd is None else round(Fraction(line.amount_pusd, n)),
+            amount_pusd=_mean(line.amount_pusd, n),
+            list_amount_pusd=_mean(line.list_amount_pusd, n),
         )
         for line in merged(line for lines in bills for line in lines)
     )

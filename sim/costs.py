@@ -9,6 +9,9 @@ Who pays what:
 - a reservation's own traffic costs nothing by the token: its GSU-hours are paid, used or not;
 - own instances cost their hours.
 
+Every unit price comes from `profiles.offers`, with the company's own terms where there are any; a line keeps
+the list price beside it.
+
 An unknown price is an InputError, unless the study is historical or the model was never priced: then the
 line has no amount, the total has none, and the notes say why.
 """
@@ -16,9 +19,8 @@ line has no amount, the total has none, and the notes say why.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -26,43 +28,34 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.errors import InputError
-from profiles.money import PUSD_PER_USD, exact_sum, to_pusd
-from profiles.prices import PriceRow, RateCard
+from profiles.money import PUSD_PER_USD, exact_sum
+from profiles.offers import Offer, TokenUnit, UnitPrice, gsu_hour, instance_hour
 from profiles.prices import Service as PriceService
 from profiles.schema import Channel, ModelProfile
+from profiles.terms import Sold, Terms
 from sim.bill import FIXED, NO_MODEL, Bill, Line, merged
+from sim.chargeback import charges
 from sim.records import Attempts, Outcome, Records
 from sim.scenario import Endpoint, Instances, PayAsYouGo, Provisioned, Scenario
+from sim.waste import by_cause, unused
 
 Ints = NDArray[np.int64]
 
 HOURS_PER_MONTH = 730
 DAY_S = 86_400
-UNITS = ("input", "cached_input", "thinking", "output")
+UNITS: tuple[TokenUnit, ...] = ("input", "cached_input", "thinking", "output")
 _BILLED = (Outcome.SERVED, Outcome.TIMED_OUT, Outcome.UNFINISHED)
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """One unit price: picodollars (None: unknown) and where it comes from."""
-
-    pusd: int | None
-    source: str = ""
-    as_of: str = ""
-    grade: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Seller:
-    """Who sells at an endpoint: the words of a line and the question put to the catalogue."""
+    """Who sells at an endpoint: the words of a line, and the offer put to the catalogue (None: no model)."""
 
     endpoint: str
     channel: Channel
     model: str
-    profile: ModelProfile | None
     service: PriceService
-    multiplier: Decimal | None  # of the region; None: not known
+    offer: Offer | None
     may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
 
 
@@ -88,22 +81,11 @@ def _seller(name: str, scenario: Scenario, catalog: Catalog) -> _Seller:
     endpoint = scenario.endpoints[name]
     profile = model_of(endpoint, scenario, catalog)
     service = endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
-    multiplier: Decimal | None = Decimal(1)
-    if endpoint.region == "regional" and profile is not None:
-        multiplier = profile.non_global_multiplier.value
-    model = NO_MODEL if profile is None else profile.name
-    unpriced = scenario.historical or profile is None or not profile.prices
-    return _Seller(name, endpoint.channel, model, profile, service, multiplier, unpriced)
-
-
-def _card(seller: _Seller, on: date) -> RateCard | str:
-    """The rate card of a day, or why there is none. InputError where a price should be known."""
-    if seller.profile is None:
-        return f"endpoint {seller.endpoint} names no model, so its tokens have no price"
-    try:
-        return seller.profile.rate_card(channel=seller.channel, service=seller.service, on=on)
-    except InputError as error:
-        return _unknown(seller, str(error))
+    if profile is None:
+        return _Seller(name, endpoint.channel, NO_MODEL, service, None, True)
+    offer = Offer(profile, endpoint.channel, service, endpoint.region, catalog.terms)
+    unpriced = scenario.historical or not profile.prices
+    return _Seller(name, endpoint.channel, profile.name, service, offer, unpriced)
 
 
 def _unknown(seller: _Seller, why: str) -> str:
@@ -116,38 +98,19 @@ def _unknown(seller: _Seller, why: str) -> str:
     )
 
 
-def _unit_price(seller: _Seller, card: RateCard | str, unit: str, *, long: bool) -> Price:
-    if isinstance(card, str):
-        return Price(None, note=card)
-    if long and card.long is not None:
-        card = card.long
-    name = "output" if unit == "thinking" else unit
-    pusd: int | None = getattr(card, name)
-    if pusd is None:
-        why = f"{card.model}: no {card.service} price for '{name}' on {card.channel} is known."
-        return Price(None, note=_unknown(seller, why))
-    if seller.multiplier is None:
-        why = f"{card.model}: no price outside the global endpoint is known."
-        return Price(None, note=_unknown(seller, why))
-    row = next(row for row in card.rows if row.unit == name)
-    return Price(_times(pusd, seller.multiplier), row.source, row.as_of, row.grade, _band(row))
-
-
-def _band(row: PriceRow) -> str:
-    return "" if row.above_prompt_tokens is None else f"prompt above {row.above_prompt_tokens:,} tokens"
-
-
-def _times(pusd: int, multiplier: Decimal) -> int:
-    scaled = pusd * Fraction(multiplier)
-    if scaled.denominator != 1:
-        raise InputError(f"{pusd} picodollars times {multiplier} is not a whole number of picodollars.")
-    return int(scaled)
+def _unit_price(seller: _Seller, unit: TokenUnit, on: date, prompt_tokens: int) -> UnitPrice:
+    """The price of a unit on a day; InputError where it should be known and is not."""
+    if seller.offer is None:
+        why = f"endpoint {seller.endpoint} names no model, so its tokens have no price"
+        return UnitPrice(None, note=why)
+    price = seller.offer.unit_price(unit, on, prompt_tokens)
+    return price if price.pusd is not None else UnitPrice(None, note=_unknown(seller, price.note))
 
 
 # --- by the token -----------------------------------------------------------------------------
 
 
-def quantities(attempts: Attempts, rows: NDArray[np.intp]) -> dict[str, Ints]:
+def quantities(attempts: Attempts, rows: NDArray[np.intp]) -> dict[TokenUnit, Ints]:
     """Billable tokens by unit; the input is what the cache did not hold."""
     cached = attempts.cached_tokens[rows].astype(np.int64)
     return {
@@ -183,15 +146,13 @@ class _Ledger:
     unpriced: NDArray[np.bool_]
     lines: list[Line]
 
-    def price_rows(
-        self, seller: _Seller, rows: NDArray[np.intp], card: RateCard | str, *, long: bool
-    ) -> None:
-        """Price attempts that share one card: their column, and one line a class and unit."""
+    def price_rows(self, seller: _Seller, rows: NDArray[np.intp], on: date, prompt_tokens: int) -> None:
+        """Price attempts of one day and prompt step: their column, and one line a class and unit."""
         for unit, tokens in quantities(self.records.attempts, rows).items():
             used = tokens > 0
             if not used.any():
                 continue
-            price = _unit_price(seller, card, unit, long=long)
+            price = _unit_price(seller, unit, on, prompt_tokens)
             if price.pusd is None:
                 self.unpriced[rows[used]] = True
             else:
@@ -199,30 +160,42 @@ class _Ledger:
             self._add_lines(seller, rows, unit, tokens, price)
 
     def _add_lines(
-        self, seller: _Seller, rows: NDArray[np.intp], unit: str, tokens: Ints, price: Price
+        self, seller: _Seller, rows: NDArray[np.intp], unit: str, tokens: Ints, price: UnitPrice
     ) -> None:
         load = self.records.workload
         classes = load.class_id[self.records.attempts.request[rows]]
         sums = np.bincount(classes, weights=tokens, minlength=len(load.class_names))  # exact below 2**53
         for class_id in np.flatnonzero(sums):
             quantity = int(sums[class_id])
-            self.lines.append(
-                Line(
-                    seller.channel,
-                    seller.model,
-                    load.class_names[class_id],
-                    unit,
-                    seller.endpoint,
-                    seller.service,
-                    quantity,
-                    price.pusd,
-                    None if price.pusd is None else quantity * price.pusd,
-                    price.source,
-                    price.as_of,
-                    price.grade,
-                    price.note,
-                )
-            )
+            name = load.class_names[class_id]
+            self.lines.append(_line(seller, name, unit, quantity, price, _product(quantity, price.pusd)))
+
+
+def _product(quantity: int, pusd: int | None) -> int | None:
+    return None if pusd is None else quantity * pusd
+
+
+def _line(
+    seller: _Seller, class_name: str, unit: str, quantity: float, price: UnitPrice, amount: int | None
+) -> Line:
+    """A line by the token; lines by the hour set their own list amount."""
+    return Line(
+        seller.channel,
+        seller.model,
+        class_name,
+        unit,
+        seller.endpoint,
+        seller.service,
+        quantity,
+        price.pusd,
+        amount,
+        price.source,
+        price.as_of,
+        price.grade,
+        price.note,
+        price.list_pusd,
+        _product(int(quantity), price.list_pusd),
+    )
 
 
 def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
@@ -239,82 +212,91 @@ def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
 
 
 def _bill_day(ledger: _Ledger, seller: _Seller, rows: NDArray[np.intp], on: date) -> None:
-    card = _card(seller, on)
-    above = None if isinstance(card, str) else card.long_above
+    above = None if seller.offer is None else seller.offer.long_above(on)
     long = np.zeros(len(rows), dtype=bool)
     if above is not None:
         long = ledger.records.attempts.input_tokens[rows] > above
     for is_long in (False, True):
         if len(chosen := rows[long == is_long]):
-            ledger.price_rows(seller, chosen, card, long=is_long)
+            ledger.price_rows(seller, chosen, on, 1 + (above or 0) if is_long else 0)
 
 
 # --- by the hour ------------------------------------------------------------------------------
 
 
-def _days(scenario: Scenario) -> Iterator[tuple[date, Fraction]]:
-    """Each day of prices the run touches, with the hours spent in it."""
-    at = Fraction(repr(_seconds_into_day(scenario)))
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The part of a run that lies in one day of prices, in exact hours since 1970 (UTC)."""
+
+    on: date
+    start_h: Fraction
+    end_h: Fraction
+
+    @property
+    def hours(self) -> Fraction:
+        return self.end_h - self.start_h
+
+    def amount(self, pusd_per_hour: int, count: int) -> int:
+        """The cost of the span: the meter at its end less the meter at its start.
+
+        The meter is what has cost since 1970, rounded to whole picodollars; so parts of a run add up to the
+        whole exactly, wherever it is split.
+        """
+        rate = count * pusd_per_hour
+        return round(rate * self.end_h) - round(rate * self.start_h)
+
+
+def _spans(scenario: Scenario) -> Iterator[_Span]:
+    start = scenario.start_utc
+    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    zero = Fraction(round(midnight.timestamp()))
+    at = Fraction(round(_seconds_into_day(scenario) * 10**6), 10**6)
     end = at + Fraction(repr(scenario.duration_s))
     day = 0
     while at < end:
         until = min(end, Fraction((day + 1) * DAY_S))
-        yield scenario.prices_on + timedelta(days=day), (until - at) / 3600
+        on = scenario.prices_on + timedelta(days=day)
+        yield _Span(on, (zero + at) / 3600, (zero + until) / 3600)
         at, day = until, day + 1
 
 
 def _fixed_lines(scenario: Scenario, catalog: Catalog) -> Iterator[Line]:
     for name, endpoint in scenario.endpoints.items():
         seller = _seller(name, scenario, catalog)
-        for on, hours in _days(scenario):
+        for span in _spans(scenario):
             if isinstance(endpoint, Provisioned):
-                yield from _gsu_lines(seller, endpoint, catalog, on, hours)
+                yield from _gsu_lines(seller, endpoint, catalog, span)
             elif isinstance(endpoint, Instances):
-                yield _instance_line(seller, endpoint, hours)
+                yield _instance_line(seller, endpoint, catalog.terms, span)
 
 
-def _gsu_lines(
-    seller: _Seller, endpoint: Provisioned, catalog: Catalog, on: date, hours: Fraction
-) -> Iterator[Line]:
-    fee = _gsu_price(seller, endpoint, catalog, on)
-    yield _hour_line(seller, "gsu_hour", endpoint.gsus * hours, fee)
-    credits = (
-        ()
-        if seller.profile is None or seller.profile.throughput is None
-        else seller.profile.throughput.credits
-    )
-    best = max((row for row in credits if row.holds(on)), key=lambda row: row.fraction, default=None)
-    if best is not None and fee.pusd is not None:
-        back = _times(-fee.pusd, Decimal(str(best.fraction)))
-        price = Price(back, best.source, best.as_of, best.grade)
-        yield _hour_line(seller, "gsu_credit", endpoint.gsus * hours, price)
-
-
-def _gsu_price(seller: _Seller, endpoint: Provisioned, catalog: Catalog, on: date) -> Price:
+def _gsu_lines(seller: _Seller, endpoint: Provisioned, catalog: Catalog, span: _Span) -> Iterator[Line]:
+    if seller.offer is None:  # a reservation always names its model
+        return
     try:
-        row = catalog.platform.gsu_price(endpoint.term, on)
+        fee, back = gsu_hour(seller.offer, catalog.platform.reservation, endpoint.term, span.on)
     except InputError as error:
-        return Price(None, note=_unknown(seller, str(error)))
-    pusd = to_pusd(row.usd_per_hour)
-    if endpoint.region == "regional":
-        pusd = _times(pusd, catalog.platform.reservation.non_global_multiplier)
-    return Price(pusd, row.source, row.as_of, row.grade, f"term {endpoint.term}")
+        fee, back = UnitPrice(None, note=_unknown(seller, str(error))), None
+    yield _hour_line(seller, "gsu_hour", endpoint.gsus, span, fee)
+    if back is not None:
+        yield _hour_line(seller, "gsu_credit", endpoint.gsus, span, back)
 
 
-def _instance_line(seller: _Seller, endpoint: Instances, hours: Fraction) -> Line:
+def _instance_line(seller: _Seller, endpoint: Instances, terms: Terms, span: _Span) -> Line:
     usd = endpoint.usd_per_instance_hour
     if usd is None:
         note = f"endpoints.{seller.endpoint} gives no usd_per_instance_hour"
-        return _hour_line(seller, "instance_hour", endpoint.count * hours, Price(None, note=note))
-    price = Price(to_pusd(Decimal(repr(usd))), "scenario", "", "assumed")
-    return _hour_line(seller, "instance_hour", endpoint.count * hours, price)
+        return _hour_line(seller, "instance_hour", endpoint.count, span, UnitPrice(None, note=note))
+    sold = Sold(seller.model, seller.channel, "standard", "instance_hour")
+    return _hour_line(seller, "instance_hour", endpoint.count, span, instance_hour(usd, sold, terms, span.on))
 
 
-def _hour_line(seller: _Seller, unit: str, hours: Fraction, price: Price) -> Line:
-    """Hours at a price; the amount is rounded (half to even) to a whole picodollar, once a line and day."""
-    amount = None if price.pusd is None else round(hours * price.pusd)
-    where = (seller.channel, seller.model, FIXED, unit, seller.endpoint, seller.service)
-    return Line(*where, float(hours), price.pusd, amount, price.source, price.as_of, price.grade, price.note)
+def _hour_line(seller: _Seller, unit: str, count: int, span: _Span, price: UnitPrice) -> Line:
+    """Hours of ``count`` things at a price."""
+    amount = None if price.pusd is None else span.amount(price.pusd, count)
+    listed = None if price.list_pusd is None else span.amount(price.list_pusd, count)
+    line = _line(seller, FIXED, unit, float(count * span.hours), price, amount)
+    return replace(line, list_amount_pusd=listed)
 
 
 # --- the bill ---------------------------------------------------------------------------------
@@ -330,15 +312,19 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
     ledger = _Ledger(records, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), [])
     _bill_tokens(ledger, scenario, catalog)
     lines = merged([*ledger.lines, *_fixed_lines(scenario, catalog)])
-    waste = wasted(records) & billed_by_token(records, scenario)
-    rows = np.flatnonzero(waste)
+    lost = wasted(records) & billed_by_token(records, scenario)
+    tokens = sum(quantities(records.attempts, np.arange(n)).values())
+    waste = by_cause(records, lost, ledger.attempt_pusd, np.asarray(tokens))
     return Bill(
         lines,
-        waste_pusd=exact_sum(ledger.attempt_pusd[waste]),
-        waste_tokens=sum(int(tokens.sum()) for tokens in quantities(records.attempts, rows).values()),
+        waste_pusd=sum(part.pusd for part in waste),
+        waste_tokens=sum(part.tokens for part in waste),
         notes=_notes(lines),
         attempt_pusd=ledger.attempt_pusd,
         unpriced=ledger.unpriced,
+        waste=waste,
+        unused=tuple(unused(records, scenario, catalog, lines)),
+        charges=charges(records, scenario, catalog, lines),
     )
 
 
@@ -375,7 +361,7 @@ def costs(
     An hour is an hour of the run. A month is 730 hours of it, or ``runs_per_month`` runs; the fixed costs
     run for all 730 hours either way. A day is a month times 24 / 730.
     """
-    counts = (records.workload.arrival_s >= scenario.study.warmup_s)[records.attempts.request]
+    counts = (records.requests.arrival_s >= scenario.study.warmup_s)[records.attempts.request]
     if one.fixed_pusd is None or one.unpriced[counts].any():
         return Costs(None, None, None, None, None, None)
     variable = exact_sum(one.attempt_pusd[counts]) / PUSD_PER_USD

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from profiles.catalog import Catalog
 from profiles.errors import InputError
-from sim.audit import Audit, Check
-from sim.bill import Bill, Line, mean_bill
+from sim.audit_result import Audit, Check
+from sim.bill import Bill, Charge, Line, Unused, Waste, mean_bill
 from sim.costs import Costs, costs
 from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
@@ -149,6 +149,10 @@ class BillSummary:
     mean_lines: tuple[Line, ...]
     waste_share: Estimate
     notes: tuple[str, ...]
+    list_pusd: int | None = None  # the same at list prices, before the company's own terms
+    waste: tuple[Waste, ...] = ()
+    unused: tuple[Unused, ...] = ()
+    charges: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ class Provenance:
     seed: int
     replications: int
     versions: dict[str, str]
-    profiles: dict[str, str]  # model name: digest of its profile
+    profiles: dict[str, str]  # model name or "rate card NAME": digest of the file's content
     prices_on: str
     scenario_hash: str
     limiters: dict[str, str]  # endpoint: the limiter assumed
@@ -402,6 +406,10 @@ def _bill(bills: Sequence[Bill]) -> BillSummary:
         mean_lines=mean_bill([bill.lines for bill in bills]),
         waste_share=over_replications(wasted, "share", "nothing was billed"),
         notes=tuple(dict.fromkeys(note for bill in bills for note in bill.notes)),
+        list_pusd=first.list_pusd,
+        waste=first.waste,
+        unused=first.unused,
+        charges=first.charges,
     )
 
 
@@ -421,7 +429,7 @@ def provenance(scenario: Scenario, catalog: Catalog, replications: int) -> Prove
         seed=scenario.seed,
         replications=replications,
         versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        profiles={model.name: model.digest for model in models},
+        profiles={model.name: model.digest for model in models} | catalog.terms.digests,
         prices_on=scenario.prices_on.isoformat(),
         scenario_hash=scenario_hash(scenario),
         limiters=_limiters(scenario),

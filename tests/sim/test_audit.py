@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.audit import AuditError, audit, peak
+from sim.audit import audit, peak
 from sim.audit_limits import deepest_draw, fullest_interval, fullest_window
+from sim.audit_result import AuditError
 from sim.costs import bill
 from sim.engine.run import simulate
 from sim.records import Outcome

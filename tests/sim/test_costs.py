@@ -45,8 +45,7 @@ def random_rows(n, seed, span_s):
                 "begin_s": math.nan if never_began else at,
                 "free_s": math.nan if never_began else at,
                 "input_tokens": 0 if never_began else prompt,
-                # the cached price of priority traffic is not published
-                "cached_tokens": 0 if never_began or endpoint == "fast" else int(rng.integers(0, prompt + 1)),
+                "cached_tokens": 0 if never_began else int(rng.integers(0, prompt + 1)),
                 "thinking_tokens": 0 if never_began else int(rng.integers(0, 3000)),
                 "output_tokens": 0 if never_began else int(rng.integers(0, 900)),
             }
@@ -234,14 +233,14 @@ def test_a_price_that_should_be_known_is_an_error(make_records, a_scenario, cata
 
 
 def test_a_partly_unknown_price_bills_the_known_part_and_flags_the_row(make_records, a_scenario, catalog):
-    fast = {"pro": {"buy": "payg", "model": "gemini-3.8-flash", "service": "priority"}}
-    records = one_call(make_records, cached_tokens=400)  # priority input is priced, its cached input is not
+    fast = {"pro": {"buy": "payg", "model": "gemini-3-flash-preview", "service": "flex"}}
+    records = one_call(make_records, cached_tokens=400)  # flex input is priced, its cached input is not
     with pytest.raises(InputError, match="cached_input"):
         bill(records, a_scenario(endpoints=fast), catalog)
     scenario = a_scenario(endpoints=fast, historical=True)
     found = bill(records, scenario, catalog)
     assert (found.total_pusd, found.unpriced.tolist()) == (None, [True])
-    assert found.known_pusd == found.tokens_pusd == 600 * 1_350_000 + 10 * 6_750_000
+    assert found.known_pusd == found.tokens_pusd == 600 * 250_000 + 10 * 1_500_000
     assert audit(records, scenario, catalog, found).checks[-1].passed
     again, unknown = second_pricing(records, scenario, catalog)
     assert (again.tolist(), unknown.tolist()) == (found.attempt_pusd.tolist(), [True])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from profiles.errors import InputError
-from sim.audit import Audit, AuditError, Check, audit
+from sim.audit import audit
+from sim.audit_result import Audit, AuditError, Check
 from sim.bill import tree
 from sim.costs import bill
 from sim.engine.run import simulate

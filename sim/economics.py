@@ -1,0 +1,40 @@
+"""Unit economics of a stored run: what one request, answer, adequate answer and user costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.stats import Estimate
+from sim.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Economics:
+    """USD per unit, with the intervals of the study; None where users are not stated."""
+
+    per_request: Estimate
+    per_thousand_answers: Estimate
+    per_thousand_adequate: Estimate
+    per_month: Estimate
+    per_user_month: Estimate | None
+
+
+def economics(summary: Summary, users: float | None = None) -> Economics:
+    """The figures of a summary; with ``users`` also the month shared among so many."""
+    found = summary.costs
+    return Economics(
+        found.usd_per_request,
+        found.usd_per_thousand_answers,
+        found.usd_per_thousand_adequate,
+        found.usd_per_month,
+        None if users is None else _divided(found.usd_per_month, users, "USD/user/month"),
+    )
+
+
+def _divided(estimate: Estimate, by: float, unit: str) -> Estimate:
+    def part(value: float | None) -> float | None:
+        return None if value is None else value / by
+
+    return Estimate(
+        part(estimate.value), part(estimate.low), part(estimate.high), estimate.n, unit, estimate.note
+    )

@@ -1,0 +1,48 @@
+"""The records of a stored run, read back from its Parquet files."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.errors import InputError
+from sim.luck import Luck
+from sim.records import Attempts, Records, Requests, StationLog
+from sim.store import Columns, StoredRun
+from sim.workload.columns import Workload
+
+
+def read_records(run: StoredRun) -> Records:
+    """Replication 0 of a stored run. The stations' own accounts are not kept: they are empty here.
+
+    Raises InputError when the records were not kept, or name a class or endpoint the scenario has not.
+    """
+    requests, attempts = run.requests(), run.attempts()
+    classes, endpoints = tuple(run.scenario.classes), tuple(run.scenario.endpoints)
+    try:
+        own = {name: requests[name] for name in Workload.column_names() if name != "class_id"}
+        load = Workload(classes, Luck(run.scenario.seed), class_id=_codes(requests, "class", classes), **own)
+        outcomes = Requests(**_fields(Requests, requests, endpoints))
+        calls = Attempts(**_fields(Attempts, attempts, endpoints))
+    except KeyError as missing:
+        raise InputError(
+            f"{run.path}: the records lack the column {missing}; run the scenario again."
+        ) from None
+    stations = tuple(StationLog(name, np.inf, 0.0, 0.0, 0, 0) for name in endpoints)
+    return Records(load, outcomes, calls, stations, float(np.nanmax(calls.free_s, initial=0.0)))
+
+
+def _fields(table: type[Requests] | type[Attempts], columns: Columns, endpoints: tuple[str, ...]) -> Columns:
+    found = {field.name: columns[field.name] for field in fields(table) if field.name != "endpoint"}
+    return {**found, "endpoint": _codes(columns, "endpoint", endpoints)}
+
+
+def _codes(columns: Columns, name: str, names: tuple[str, ...]) -> NDArray[np.int16]:
+    """Numbers for names; -1 for nobody."""
+    number = {label: code for code, label in enumerate(names)} | {"": -1}
+    given = columns[name]
+    if unknown := set(given) - set(number):
+        raise InputError(f"the records name the {name} '{sorted(unknown)[0]}', which the scenario has not.")
+    return np.array([number[label] for label in given], dtype=np.int16)

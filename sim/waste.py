@@ -1,0 +1,85 @@
+"""What was paid for nothing: attempts nobody used, by cause, and reservations nobody filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from profiles.errors import InputError
+from profiles.money import exact_sum
+from profiles.schema import Throughput
+from sim.bill import FIXED, Line, Unused, Waste
+from sim.records import Lane, Outcome, Records
+from sim.scenario import Provisioned, Scenario
+from sim.stations.burndown import BurnRates
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def by_cause(records: Records, lost: Bools, attempt_pusd: Ints, tokens: Ints) -> tuple[Waste, ...]:
+    """The attempts marked in ``lost`` parted by cause; causes without an attempt are left out."""
+    attempts = records.attempts
+    timed_out = attempts.outcome == Outcome.TIMED_OUT
+    unfinished = attempts.outcome == Outcome.UNFINISHED
+    later = attempts.number > 1
+    parts = {
+        "timeout": timed_out & ~later,
+        "paid_retry": timed_out & later,
+        "lost_stage": ~timed_out & ~unfinished,
+        "unfinished": unfinished,
+    }
+    return tuple(
+        Waste(cause, int(rows.sum()), int(tokens[rows].sum()), exact_sum(attempt_pusd[rows]))  # type: ignore[arg-type]
+        for cause, part in parts.items()
+        if (rows := part & lost).any()
+    )
+
+
+def at_endpoint(records: Records, endpoint: str) -> Bools:
+    """Which attempts were made at an endpoint."""
+    names = records.endpoint_names
+    index = names.index(endpoint) if endpoint in names else -1
+    return np.asarray(records.attempts.endpoint == index)
+
+
+def reserved_burn(records: Records, endpoint: str, throughput: Throughput) -> Floats:
+    """Reserved tokens that each attempt used up at ``endpoint``; 0 for the rows of others and of overflow."""
+    attempts = records.attempts
+    own = at_endpoint(records, endpoint) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
+    burn, rates = np.zeros(len(attempts)), BurnRates(throughput)
+    prompt = attempts.input_tokens[own]
+    burn[own] = rates.input(prompt, attempts.cached_tokens[own])
+    burn[own] += rates.output(prompt, attempts.thinking_tokens[own], attempts.output_tokens[own])
+    return burn
+
+
+def unused(
+    records: Records, scenario: Scenario, catalog: Catalog, lines: tuple[Line, ...]
+) -> Iterator[Unused]:
+    """Each reservation with what of its GSU-hours carried nothing, and what that part cost."""
+    for name, endpoint in scenario.endpoints.items():
+        if not isinstance(endpoint, Provisioned):
+            continue
+        model = catalog.model(endpoint.model, scenario.prices_on)
+        hours = endpoint.gsus * scenario.duration_s / 3600
+        own = [line for line in lines if line.class_name == FIXED and line.endpoint == name]
+        amounts = [line.amount_pusd for line in own]
+        fee = None if None in amounts else sum(amount or 0 for amount in amounts)
+        used = _used_hours(records, name, model.require_throughput())
+        idle = None if used is None else max(0.0, hours - used)
+        cost = None if fee is None or idle is None else round(fee * Fraction(idle) / Fraction(hours))
+        yield Unused(name, model.name, hours, idle, cost)
+
+
+def _used_hours(records: Records, endpoint: str, throughput: Throughput) -> float | None:
+    try:
+        burn = reserved_burn(records, endpoint, throughput)
+    except InputError:
+        return None
+    return float(burn.sum()) / throughput.tokens_per_s_per_gsu / 3600
