@@ -1,4 +1,4 @@
-"""``emulate`` and ``calibrate``. Data on stdout, everything else on stderr."""
+"""``emulate``, ``calibrate`` and ``replay``. Data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 
+from calibration.cli_show import progress, table
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from profiles.files import write_atomically
@@ -28,9 +26,9 @@ from profiles.schema import ModelProfile
 if TYPE_CHECKING:
     from calibration.emulator.truth import Truth
     from calibration.fit import LatencyFit
-    from calibration.plan import Options, Plan
-    from calibration.probe import Progress, Result
-    from calibration.samples import SampleFile
+    from calibration.plan import Options, Plan, Target
+    from calibration.probe import Result
+    from calibration.samples import Sample
     from calibration.session import Settings
 
 app = typer.Typer(
@@ -159,11 +157,24 @@ def calibrate(
         bool, typer.Option("--resume", help="Continue the sample file of an earlier run.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the measured profiles.")] = Path("calibrated"),
-    bootstrap: Annotated[int, typer.Option(min=20, help="Bootstrap fits behind the intervals.")] = 200,
     seed: int = 1,
     yes: Annotated[
         bool, typer.Option("--yes", help="Spend real money: needed unless the URL is loopback.")
     ] = False,
+    from_log: Annotated[
+        Path | None, typer.Option(help="Fit a log of another tool in place of measuring; sends nothing.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Of the log: otel, otel-metrics, litellm, langfuse, vertex, aiperf, guidellm, csv, json, "
+            "jsonl, percentiles.",
+        ),
+    ] = None,
+    first_chunk_tokens: Annotated[
+        int, typer.Option(min=1, help="Answer tokens in the first chunk, which logs do not say.")
+    ] = 24,
     profiles: Overlays = None,
     on: OnDay = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
@@ -174,9 +185,12 @@ def calibrate(
     from calibration.probe import Limits
     from calibration.session import Settings
 
-    url = check_base_url(base_url)
     catalog, day = load_catalog(*profiles or ()), _day(on)
     chosen = {_api_id(p): p for p in (catalog.model(name, day) for name in _words(models))}
+    if from_log is not None or form is not None:
+        _from_log(from_log, form, chosen, out, first_chunk_tokens, day, as_json)
+        return
+    url = check_base_url(base_url)
     options = Options(
         models=tuple(chosen),
         requests_per_model=requests,
@@ -195,18 +209,94 @@ def calibrate(
     plan = _plan(options, chosen, day)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)
-    _conclude(chosen, settings, out, result, bootstrap, as_json)
+    _conclude(chosen, settings, out, result, as_json)
+
+
+@app.command()
+def replay(
+    workload: Annotated[
+        Path, typer.Argument(help="CSV or JSON lines: at_s, input_tokens, output_tokens; model, level.")
+    ],
+    samples: Annotated[Path, typer.Option(help="Sample file to write.")] = Path("replay.jsonl"),
+    base_url: Annotated[str, typer.Option(help="The service, or the line that `emulate` printed.")] = GOOGLE,
+    model: Annotated[str, typer.Option(help="Model of the rows that name none.")] = "flash",
+    speed: Annotated[float, typer.Option(help="2 sends twice as fast as the file says.")] = 1.0,
+    max_usd: Annotated[str, typer.Option(help="Hard cap on money.")] = "10",
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
+    max_in_flight: Annotated[int, typer.Option(min=1, max=256)] = 256,
+    timeout_s: Annotated[float, typer.Option(help="Time-out of one call.")] = 180.0,
+    max_lag_s: Annotated[float, typer.Option(min=0, help="Void times of a prober later than this.")] = 0.1,
+    resume: Annotated[bool, typer.Option("--resume", help="Send only what the sample file lacks.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Spend real money.")] = False,
+    profiles: Overlays = None,
+    on: OnDay = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Send a workload in real time, whatever is refused, and store what each call showed."""
+    from calibration.client import check_base_url
+    from calibration.probe import Limits
+    from calibration.replay import read_workload, replay_plan
+    from calibration.session import Settings
+
+    catalog, day = load_catalog(*profiles or ()), _day(on)
+    rows = read_workload(workload, model)
+    known = {name: catalog.model(name, day) for name in {row.model for row in rows}}
+    targets = {name: _target(profile, day) for name, profile in known.items()}
+    plan = replay_plan(rows, targets, speed=speed, timeout_s=timeout_s)
+    limits = Limits(max_in_flight, None, max_minutes, max_lag_s, pauses=False)
+    url = check_base_url(base_url)
+    settings = Settings(url, _money(max_usd), samples, resume, limits, count_tokens=False)
+    _announce(plan, settings, yes)
+    result = _measure(plan, settings)
+    document = {"schema": "proflash/replay/v1", "samples": str(samples)} | dataclasses.asdict(result)
+    told = f"sent {result.sent}, {result.late} late; {samples}"
+    print(json.dumps(document, indent=2) if as_json else told)  # noqa: T201
+    if result.stopped:
+        _say(f"stopped early: {result.stopped}")
+        raise typer.Exit(1)
+
+
+def _from_log(
+    file: Path | None,
+    form: str | None,
+    chosen: dict[str, ModelProfile],
+    out: Path,
+    chunk: int,
+    day: date,
+    as_json: bool,
+) -> None:
+    from calibration import log_cli
+
+    if file is None or form is None:
+        raise InputError("--from-log FILE and --format FORM belong together: give both")
+    head: dict[str, Any] = {"schema": "proflash/calibration/v1", "samples": str(file)}
+    if form in log_cli.AGGREGATES:
+        row = log_cli.from_aggregates(file, form, chosen, out, day)
+        row |= {"n_censored": 0, "n_void": 0, "thinking": {}}
+        _publish(head | {"models": [row], "failures": {}}, out, as_json)
+        return
+    log = log_cli.imported(file, form, chosen, chunk)
+    for note in (*log.notes, *(f"{count} dropped: {why}" for why, count in log.dropped.items())):
+        _say(f"note: {note}")
+    present = {name: profile for name, profile in chosen.items() if name in {s.model for s in log.samples}}
+    head |= {"samples_digest": log.digest, "notes": log.notes, "dropped": log.dropped}
+    head["tokens"] = {name: log_cli.token_mix(log.samples, name) for name in present}
+    fitted = _fit_all(present if log_cli.timed(form) else {}, log.samples, log.digest, out)
+    _publish(head | fitted, out, as_json)
 
 
 def _plan(options: Options, chosen: dict[str, ModelProfile], day: date) -> Plan:
-    from calibration.plan import make_plan, target_of
+    from calibration.plan import make_plan
+
+    return make_plan(options, {name: _target(profile, day) for name, profile in chosen.items()})
+
+
+def _target(profile: ModelProfile, day: date) -> Target:
+    from calibration.plan import target_of
     from calibration.spend import Tariff
 
-    targets = {
-        name: target_of(profile, Tariff(profile.rate_card(channel="gemini_api", on=day)))
-        for name, profile in chosen.items()
-    }
-    return make_plan(options, targets)
+    _api_id(profile)  # refuses a model that this API does not offer
+    return target_of(profile, Tariff(profile.rate_card(channel="gemini_api", on=day)))
 
 
 def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
@@ -235,7 +325,7 @@ def _measure(plan: Plan, settings: Settings) -> Result:
     from calibration.session import measure
 
     try:
-        with _progress() as report:
+        with progress() as report:
             return asyncio.run(measure(plan, settings, report))
     except KeyboardInterrupt:
         _say(f"interrupted; {settings.samples} keeps the samples, --resume continues")
@@ -250,10 +340,9 @@ def _conclude(
     settings: Settings,
     out: Path,
     result: Result,
-    bootstrap: int,
     as_json: bool,
 ) -> None:
-    """Fits, writes and prints; exit code 1 when some model could not be fitted."""
+    """Says how the run went, then fits, writes and prints."""
     from calibration import samples
 
     _say(
@@ -261,12 +350,6 @@ def _conclude(
         f"spent {format_usd(result.spent_pusd)}" + (f"; stopped: {result.stopped}" if result.stopped else "")
     )
     stored = samples.read(settings.samples)
-    fits, failures = {}, {}
-    for name, profile in chosen.items():
-        try:
-            fits[name] = _fit(profile, name, stored, out, bootstrap)
-        except InputError as error:
-            failures[name] = str(error)
     document = {
         "schema": "proflash/calibration/v1",
         "samples": str(settings.samples),
@@ -275,26 +358,43 @@ def _conclude(
         "stopped": result.stopped,
         "sent": result.sent,
         "late": result.late,
-        "models": [_row(fit, path) for fit, path in fits.values()],
-        "failures": failures,
     }
+    _publish(document | _fit_all(chosen, stored.samples, stored.digest, out), out, as_json)
+
+
+def _fit_all(
+    chosen: dict[str, ModelProfile], samples: Sequence[Sample], digest: str, out: Path
+) -> dict[str, Any]:
+    rows, failures = [], {}
+    for name, profile in chosen.items():
+        try:
+            rows.append(_row(*_fit(profile, name, samples, digest, out)))
+        except InputError as error:
+            failures[name] = str(error)
+    return {"models": rows, "failures": failures}
+
+
+def _publish(document: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Stores and prints the outcome; exit code 1 when some model could not be fitted."""
     write_atomically(out / "calibration.json", json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document, indent=2) if as_json else _table(document))  # noqa: T201
-    for failure in failures.values():
+    print(json.dumps(document, indent=2) if as_json else table(document))  # noqa: T201
+    for failure in document["failures"].values():
         _say(f"error: {failure}")
-    if failures:
+    if document["failures"]:
         raise typer.Exit(1)
 
 
 def _fit(
-    profile: ModelProfile, name: str, stored: SampleFile, out: Path, bootstrap: int
+    profile: ModelProfile, name: str, samples: Sequence[Sample], digest: str, out: Path
 ) -> tuple[LatencyFit, Path]:
     from calibration.fit import fit_model
+    from calibration.fit_report import fit_report, write_report
     from calibration.profile_writer import measured_profile, write_profile
 
-    fit = fit_model(name, stored.samples, profile.latency.law, draws=bootstrap)
-    day = max(datetime.fromisoformat(s.sent_at) for s in stored.samples).date()
-    return fit, write_profile(measured_profile(profile, fit, stored.digest, day), out)
+    fit = fit_model(name, samples, profile.latency.law)
+    write_report(fit_report(fit, samples), out)
+    day = max(datetime.fromisoformat(s.sent_at) for s in samples).date()
+    return fit, write_profile(measured_profile(profile, fit, digest, day), out)
 
 
 def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
@@ -319,45 +419,6 @@ def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
         "fit_pace": dataclasses.asdict(fit.pace),
         "notes": list(fit.notes),
     }
-
-
-def _table(document: dict[str, Any]) -> str:
-    """The fits for people: value, 95 % interval and origin of each parameter."""
-    lines = []
-    for row in document["models"]:
-        lines.append(f"{row['model']}  (n {row['n']}, censored {row['n_censored']}, void {row['n_void']})")
-        for name, found in row["parameters"].items():
-            ends = found["interval"]
-            spread = f"[{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "kept from the catalogue"
-            lines.append(f"  {name:<22}{found['value']:>11.4g}  {spread}")
-        for level, found in row["thinking"].items():
-            median = found["law"]["median_tokens"]
-            lines.append(f"  thinking {level:<13}{median:>11.4g}  median tokens, n {found['n']}")
-        lines.append(f"  profile {row['profile']}")
-    return "\n".join(lines)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar with money spent and time left on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[money]} spent, {task.fields[left]} left"),
-    )
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("", total=None, money="$0", left="?")
-
-        def report(now: Progress) -> None:
-            minutes, seconds = divmod(round(now.left_s), 60)
-            money, left = format_usd(now.spent_pusd), f"{minutes}:{seconds:02}"
-            bar.update(task, completed=now.done, total=now.planned, money=money, left=left)
-
-        yield report
 
 
 def _api_id(profile: ModelProfile) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from profiles.errors import InputError
 
@@ -45,6 +45,14 @@ class Fitted:
         body = ndtr(residuals / self.sigma)
         tail = ndtr((residuals - np.log(self.factor)) / self.sigma)
         return np.asarray((1 - self.weight) * body + self.weight * tail)
+
+    def quantile(self, levels: Floats) -> Floats:
+        """Log noise at the given levels of its distribution."""
+        body = self.sigma * ndtri(levels)
+        if self.weight == 0:
+            return np.asarray(body)
+        grid = np.linspace(-6 * self.sigma, np.log(self.factor) + 6 * self.sigma, 20_001)
+        return np.asarray(np.interp(levels, self.cdf(grid), grid))
 
     def body_share(self, residuals: Floats) -> Floats:
         """Probability that each residual belongs to the body and not to the tail."""
@@ -83,15 +91,20 @@ def fit(
         raise InputError(f"{usable} usable times are too few to fit {x.shape[1] + 1} parameters")
     if not tail and not censored.any() and x.shape[1] == 1 and np.ptp(x) == 0:
         return _lognormal(y, float(x[0, 0]))
-    scale = np.where(x.max(axis=0) > 0, x.max(axis=0), 1.0)
-    data = Data(np.log(y), x / scale, scale, censored)
-    start = _start(data) if near is None else _packed(near, data)
+    data = data_of(y, x, censored)
+    start = _start(data) if near is None else packed(near, data)
     plain = _maximise(data, start, tail=False)
     if not tail:
         return plain
     factors = (2.5, 6.0) if near is None or near.weight == 0 else (near.factor,)
-    mixed = [_maximise(data, _with_tail(plain, data, factor), tail=True) for factor in factors]
+    mixed = [_maximise(data, with_tail(plain, data, factor), tail=True) for factor in factors]
     return min([plain, *mixed], key=lambda found: found.aic)
+
+
+def data_of(y: Floats, x: Floats, censored: Bools) -> Data:
+    """Times and covariates as the optimiser wants them."""
+    scale = np.where(x.max(axis=0) > 0, x.max(axis=0), 1.0)
+    return Data(np.log(y), x / scale, scale, censored)
 
 
 def _lognormal(y: Floats, x: float) -> Fitted:
@@ -119,36 +132,60 @@ def _start(data: Data) -> Floats:
     return np.concatenate([np.log(theta), [np.log(sigma)]])
 
 
-def _packed(law: Fitted, data: Data) -> Floats:
+def packed(law: Fitted, data: Data) -> Floats:
     """The optimiser's form of a law without its tail; a vanished slope gets a size from which it can grow."""
     floor = 0.02 * float(np.exp(np.median(data.log_y)))
     theta = np.maximum(law.theta * data.scale, floor)
     return np.asarray(np.log(np.append(theta, max(law.sigma, _MIN_SIGMA))))
 
 
-def _with_tail(plain: Fitted, data: Data, factor: float) -> Floats:
-    start = _packed(plain, data)
+def with_tail(plain: Fitted, data: Data, factor: float) -> Floats:
+    """Where to start the search for a tail of some factor."""
+    start = packed(plain, data)
     start[-1] += np.log(0.8)  # the body alone is narrower than body and tail
     return np.concatenate([start, [-3.5, np.log(factor)]])
 
 
 def _maximise(data: Data, start: Floats, *, tail: bool) -> Fitted:
+    p, value = maximise(data, start, tail=tail)
+    return unpacked(p, data, 2 * value + 2 * len(p), tail=tail)
+
+
+def unpacked(p: Floats, data: Data, aic: float, *, tail: bool) -> Fitted:
+    """The law from the optimiser's form of its parameters."""
     k = data.x.shape[1]
-    top = float(np.max(data.log_y))
-    bounds = [(top - 25.0, top + 5.0)] * k + [(np.log(_MIN_SIGMA), np.log(5.0))]
-    bounds += [_WEIGHTS, _FACTORS] if tail else []
-    start = np.clip(start, [low for low, _ in bounds], [high for _, high in bounds])
-    # TNC calls no threaded BLAS, whose threads cost more than these small problems
-    options = {"maxfun": 500}
-    found = minimize(_loss, start, (data, tail), method="TNC", jac=True, bounds=bounds, options=options)
-    p = found.x
     weight, factor = (float(1 / (1 + np.exp(-p[k + 1]))), float(np.exp(p[k + 2]))) if tail else (0.0, 1.0)
-    aic = 2 * float(found.fun) + 2 * len(p)
     return Fitted(np.exp(p[:k]) / data.scale, float(np.exp(p[k])), weight, factor, aic)
 
 
+def bounds(data: Data, *, tail: bool) -> list[tuple[float, float]]:
+    """Bounds of log coefficients, log sigma and, with a tail, logit of its weight and log of its factor."""
+    top = float(np.max(data.log_y))
+    found = [(top - 25.0, top + 5.0)] * data.x.shape[1] + [(float(np.log(_MIN_SIGMA)), float(np.log(5.0)))]
+    return [*found, _WEIGHTS, _FACTORS] if tail else found
+
+
+def maximise(
+    data: Data, start: Floats, *, tail: bool, held: tuple[int, float] | None = None
+) -> tuple[Floats, float]:
+    """Parameters and negative log-likelihood of the best law; ``held`` fixes one parameter at a value."""
+    limits = bounds(data, tail=tail)
+    if held is not None:
+        limits[held[0]] = (held[1], held[1])
+    start = np.clip(start, [low for low, _ in limits], [high for _, high in limits])
+    # TNC calls no threaded BLAS, whose threads cost more than these small problems
+    options = {"maxfun": 500}
+    found = minimize(_loss, start, (data, tail), method="TNC", jac=True, bounds=limits, options=options)
+    return found.x, float(found.fun)
+
+
 def _loss(p: Floats, data: Data, tail: bool) -> tuple[float, Floats]:
-    """Negative log-likelihood of the log times and its gradient."""
+    value, score = scores(p, data, tail)
+    return -float(value.sum()), -score.sum(axis=0)
+
+
+def scores(p: Floats, data: Data, tail: bool) -> tuple[Floats, Floats]:
+    """Log-likelihood of each log time (n,) and its gradient in the parameters (n, p)."""
     k = data.x.shape[1]
     sigma = float(np.exp(p[k]))
     terms = data.x * np.exp(p[:k])
@@ -156,9 +193,9 @@ def _loss(p: Floats, data: Data, tail: bool) -> tuple[float, Floats]:
     residual = data.log_y - np.log(median)
     body, d_body = _log_terms(residual / sigma, sigma, data.censored)
     if not tail:
-        value, slope, spread = body, d_body, -(residual / sigma) * d_body
-        grad = [*_chain(slope, sigma, terms, median), -_sum_sigma(spread, data.censored)]
-        return -float(value.sum()), np.array(grad)
+        return body, np.column_stack(
+            [*_chain(d_body, sigma, terms, median), _in_sigma(-(residual / sigma) * d_body, data.censored)]
+        )
     logit, shift = p[k + 1], p[k + 2]
     weight = 1 / (1 + np.exp(-logit))
     z = (residual - shift) / sigma
@@ -168,13 +205,8 @@ def _loss(p: Floats, data: Data, tail: bool) -> tuple[float, Floats]:
     share = np.exp(slow - value)
     slope = (1 - share) * d_body + share * d_slow
     spread = -(1 - share) * (residual / sigma) * d_body - share * z * d_slow
-    grad = [
-        *_chain(slope, sigma, terms, median),
-        -_sum_sigma(spread, data.censored),
-        -float((share - weight).sum()),
-        float((share * d_slow).sum() / sigma),
-    ]
-    return -float(value.sum()), np.array(grad)
+    columns = [*_chain(slope, sigma, terms, median), _in_sigma(spread, data.censored)]
+    return value, np.column_stack([*columns, share - weight, -share * d_slow / sigma])
 
 
 def _log_terms(z: Floats, sigma: float, censored: Bools) -> tuple[Floats, Floats]:
@@ -188,10 +220,10 @@ def _log_terms(z: Floats, sigma: float, censored: Bools) -> tuple[Floats, Floats
 
 
 def _chain(slope: Floats, sigma: float, terms: Floats, median: Floats) -> Floats:
-    """Gradient of the negative log-likelihood in the log coefficients."""
-    return np.asarray((slope / sigma / median) @ terms)
+    """Gradient of each log-likelihood in the log coefficients, one row a coefficient."""
+    return np.asarray(-(slope / sigma / median)[:, None] * terms).T
 
 
-def _sum_sigma(spread: Floats, censored: Bools) -> float:
-    """Gradient in log sigma: a density also carries the factor 1 / sigma."""
-    return float(spread.sum() - (~censored).sum())
+def _in_sigma(spread: Floats, censored: Bools) -> Floats:
+    """Gradient of each log-likelihood in log sigma: a density also carries the factor 1 / sigma."""
+    return spread - (~censored)

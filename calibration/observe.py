@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ class Columns:
     cached: Floats
     pace_s: Floats
     block: NDArray[np.int64]
+    at_s: Floats  # when it was sent: wall clock where the sample knows it
+    in_flight: NDArray[np.int64]  # at that time, itself included
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
         """The columns of some rows, in that order."""
@@ -40,6 +43,8 @@ class Columns:
             self.cached[rows],
             self.pace_s[rows],
             self.block[rows],
+            self.at_s[rows],
+            self.in_flight[rows],
         )
 
 
@@ -57,9 +62,17 @@ def _first_answer_tokens(measured: Measurement) -> int | None:
 
 
 def first_chunk_tokens(samples: Sequence[Sample]) -> float | None:
-    """Median tokens of the first answer chunk; None when no call had one."""
-    sizes = [n for n in (_first_answer_tokens(s.measured) for s in samples) if n]
-    return float(np.median(sizes)) if sizes else None
+    """Median tokens of the first answer chunk; None when no call had one.
+
+    An answer that is one chunk says only "at least": it counts where no call had a longer one.
+    """
+    sizes: list[int] = []
+    whole: list[int] = []
+    for sample in samples:
+        size, total = _first_answer_tokens(sample.measured), sample.measured.total
+        if size:
+            (whole if total is None or total.answer <= size else sizes).append(size)
+    return float(np.median(sizes or whole)) if sizes or whole else None
 
 
 def _before_s(measured: Measurement, usual_chunk: float, usual_pace_s: float) -> float:
@@ -95,11 +108,16 @@ def columns(samples: Sequence[Sample]) -> Columns:
             continue
         cached = measured.cached_tokens
         if time_s > 0:
-            rows.append((time_s, censored, _input(sample) - cached, cached, pace, sample.block))
-    table = np.array(rows, dtype=float).reshape(-1, 6)
-    return Columns(
-        table[:, 0], table[:, 1] > 0, table[:, 2], table[:, 3], table[:, 4], table[:, 5].astype(np.int64)
-    )
+            where = (sample.block, _at_s(sample), max(1, sample.in_flight))
+            rows.append((time_s, censored, _input(sample) - cached, cached, pace, *where))
+    time, lost, uncached, hits, paces, block, at_s, load = np.array(rows, dtype=float).reshape(-1, 8).T
+    whole = block.astype(np.int64), at_s, load.astype(np.int64)
+    return Columns(time, lost > 0, uncached, hits, paces, *whole)
+
+
+def _at_s(sample: Sample) -> float:
+    """Wall clock, which keeps several runs into one file in order; else seconds of the run."""
+    return datetime.fromisoformat(sample.sent_at).timestamp() if sample.sent_at else sample.sent_s
 
 
 def thoughts(samples: Sequence[Sample], level: str | None) -> tuple[Floats, Bools]:

@@ -31,12 +31,16 @@ _TICK_S = 0.02
 
 @dataclass(frozen=True)
 class Limits:
-    """Hard limits of one run, and the lag (seconds) from which a sample is void."""
+    """Hard limits of one run, and the lag (seconds) from which a sample is void.
+
+    Without ``pauses`` a refusal does not hold up the others: what a replay of a workload needs.
+    """
 
     max_in_flight: int = 16
     max_requests: int | None = None
     max_minutes: float | None = None
     max_lag_s: float = 0.1
+    pauses: bool = True
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ class Probe:
         state.done += 1
         state.late += sample.sent_s - sample.intended_s > LATE_S
         state.failures = state.failures + 1 if measured.outcome == "failed" else 0
-        if measured.outcome == "throttled":
+        if measured.outcome == "throttled" and self._limits.pauses:
             pause_s = min(MAX_PAUSE_S, measured.retry_s or 1.0)
             state.pause_until = max(state.pause_until, now + pause_s)
         state.stopped = state.stopped or _reason_to_stop(sample, state.failures)

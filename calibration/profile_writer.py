@@ -10,6 +10,7 @@ from typing import Any, get_args
 from calibration.fit import LatencyFit, ThinkingFit, parameters
 from profiles.behaviour import Param
 from profiles.files import write_atomically
+from profiles.latency import LatencyLaw
 from profiles.schema import ModelProfile
 from profiles.validation import parse
 from profiles.yaml_io import to_yaml
@@ -28,6 +29,24 @@ def measured_profile(profile: ModelProfile, fit: LatencyFit, digest: str, on: da
         if level in data["thinking"].get("levels", {}):
             data["thinking"]["levels"][level] = _level(found, digest)
     return parse(ModelProfile, data, f"measured profile of {profile.name}")
+
+
+def aggregate_profile(
+    profile: ModelProfile, law: LatencyLaw, fitted: frozenset[str], digest: str, on: date
+) -> ModelProfile:
+    """The profile with what percentiles or histograms show: no sample, so no intervals."""
+    old, data = profile.latency, profile.to_dict()
+    kept = {name: old.grade_of(name) for name in get_args(Param) if name not in fitted}
+    text = "Lognormals through published percentiles or histograms; they show neither tail nor correlation."
+    data["latency"] = {name: _rounded(value) for name, value in parameters(law).items()} | {
+        "grades": kept,
+        "reasoning": f"{text} Kept from before: {', '.join(sorted(kept))}: {old.reasoning}",
+        "source": source_of(digest),
+        "as_of": on.isoformat(),
+        "grade": "measured",
+        "observations": [o.model_dump(mode="json", exclude_defaults=True) for o in old.observations],
+    }
+    return parse(ModelProfile, data, f"profile of {profile.name} from aggregates")
 
 
 def _latency(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> dict[str, Any]:
@@ -87,8 +106,8 @@ def _level(found: ThinkingFit, digest: str) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    """Six significant figures: more would claim what no measurement gives."""
-    return float(f"{value:.6g}")
+    """Six significant figures: more would claim what no measurement gives. Counts stay whole."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def write_profile(profile: ModelProfile, folder: Path) -> Path:

@@ -31,6 +31,7 @@ class Settings:
     samples: Path
     resume: bool = False
     limits: Limits = field(default_factory=Limits)
+    count_tokens: bool = True  # else the bytes of a prompt bound its tokens: a call less a prompt length
 
 
 async def measure(
@@ -48,7 +49,8 @@ async def measure(
         ledger = Ledger(settings.cap_pusd, _spent_before(writer, plan, before))
         async with connect(settings.base_url) as api:
             nonce = secrets.token_hex(8)
-            bounds = await _bounds(api, plan, [r for r in plan.requests if r.index not in done], nonce)
+            todo = [r for r in plan.requests if r.index not in done and settings.count_tokens]
+            bounds = await _bounds(api, plan, todo, nonce)
             with _storing(writer) as sink:
                 _note(writer, "start", settings)
                 probe = Probe(

@@ -80,7 +80,8 @@ class Call:
     @property
     def chunks(self) -> list[Chunk]:
         """The reply, chunk by chunk."""
-        return timeline(self.draw, self.model.chunk_tokens, self.model.thought_chunk_tokens, self.shown)
+        model = self.model
+        return timeline(self.draw, model.law, model.chunk_tokens, model.thought_chunk_tokens, self.shown)
 
 
 class Emulator:

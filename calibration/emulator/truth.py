@@ -62,7 +62,10 @@ class Faults:
 
 @dataclass(frozen=True)
 class ModelTruth:
-    """Everything that decides one model's replies; ``thinking`` maps a level to its law, None: none."""
+    """Everything that decides one model's replies; ``thinking`` maps a level to its law, None: none.
+
+    The law says how many tokens the first chunk holds; ``chunk_tokens`` is the size of the later ones.
+    """
 
     law: LatencyLaw
     thinking: Mapping[str, ThinkingLaw | None] = field(default_factory=dict)

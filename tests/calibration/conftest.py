@@ -16,7 +16,7 @@ from calibration.spend import Tariff
 from profiles.catalog import load_catalog
 from profiles.latency import LatencyLaw, Noise, ThinkingLaw
 
-LAW = LatencyLaw(0.5, 5e-6, 1e-6, 0.004, Noise(0.2), Noise(0.1))
+LAW = LatencyLaw(0.5, 5e-6, 1e-6, 0.004, Noise(0.2), Noise(0.1), first_chunk_tokens=24)
 
 
 @pytest.fixture(autouse=True)

@@ -94,17 +94,28 @@ def test_a_bucket_never_lets_more_through_than_it_holds_and_gains(steps):
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2000), st.integers(0, 1500), st.integers(1, 60), st.integers(1, 400), st.booleans())
-def test_a_timeline_keeps_first_and_pace(thoughts, answer, size, thought_size, shown):
+@given(
+    st.integers(0, 2000),
+    st.integers(0, 1500),
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 400),
+    st.booleans(),
+)
+def test_a_timeline_keeps_the_law(thoughts, answer, first_size, size, thought_size, shown):
     draw = Draw(1.0, 0.004, thoughts, answer, False, None, 0.0)
-    chunks = timeline(draw, size, thought_size, shown)
+    law = dataclasses.replace(TRUTH.models["m"].law, first_chunk_tokens=first_size)
+    chunks = timeline(draw, law, size, thought_size, shown)
     assert sum(c.tokens for c in chunks if not c.thought) == answer
     assert chunks[-1].last
     assert (chunks[-1].thoughts_total, chunks[-1].answer_total) == (thoughts, answer)
     assert [c.at_s for c in chunks] == sorted(c.at_s for c in chunks)
     first = next(c for c in chunks if not c.thought)
-    assert first.at_s == pytest.approx(1.0 + thoughts * 0.004)
-    assert chunks[-1].at_s - first.at_s == pytest.approx((answer - first.answer_total) * 0.004)
+    assert first.answer_total == min(first_size, answer)
+    first_s, end_s = law.reply_s(*(np.array([value]) for value in (1.0, 0.004, thoughts, answer)))
+    assert (first.at_s, chunks[-1].at_s) == pytest.approx((first_s[0], end_s[0]))
+    assert first_s[0] == pytest.approx(1.0 + thoughts * 0.004)
+    assert end_s[0] - first_s[0] == pytest.approx(max(0, answer - first_size) * 0.004)
 
 
 def test_fault_shares_are_met():

@@ -10,7 +10,7 @@ from calibration.samples import Measurement, Sample, Totals
 from profiles.errors import InputError
 from profiles.latency import LatencyLaw, Noise, ThinkingLaw
 
-LAW = LatencyLaw(1.06, 5e-6, 5e-7, 0.0052, Noise(0.3, 0.03, 3.5), Noise(0.25), 0.8)
+LAW = LatencyLaw(1.06, 5e-6, 5e-7, 0.0052, Noise(0.3, 0.03, 3.5), Noise(0.25, 0.04, 2.5), 0.8, 24)
 THINK = ThinkingLaw(200, 0.8, 0.05)
 PRIOR = LatencyLaw(9.0, 9e-6, 9e-7, 0.9)
 
@@ -57,7 +57,7 @@ def _sample(index, prefill, pace, thoughts, answers, tokens, hits, timeout_s, sh
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_known_laws_are_recovered(shown):
-    fit = fit_model("m", draw(3000, 1, shown=shown, cached=0.5), PRIOR, draws=0)
+    fit = fit_model("m", draw(3000, 1, shown=shown, cached=0.5), PRIOR, sure=False)
     got, want = parameters(fit.law), parameters(LAW)
     assert fit.fitted == want.keys()
     for name, tolerance in (("base_s", 0.03), ("per_uncached_token_s", 0.08), ("decode_s_per_token", 0.03)):
@@ -82,8 +82,8 @@ def test_timeouts_are_censored_not_dropped():
     quick = [s for s in samples if s.measured.outcome == "ok" and s.measured.total.thoughts == 0]
     slow = [s for s in samples if s.measured.outcome == "timed_out"]
     assert len(slow) > 300
-    fit = fit_model("m", quick + slow[: len(quick) // 5], plain, draws=0)
-    naive = fit_model("m", quick, plain, draws=0)
+    fit = fit_model("m", quick + slow[: len(quick) // 5], plain, sure=False)
+    naive = fit_model("m", quick, plain, sure=False)
     assert fit.n_censored > 0
     assert fit.law.ttft_noise.sigma > naive.law.ttft_noise.sigma * 1.15
     assert naive.law.base_s < 1.0
@@ -123,12 +123,12 @@ def test_gradients_are_exact():
 
 
 def test_intervals_cover_the_truth():
-    """Twenty small calibrations: each parameter's 95 % interval holds the truth in most of them."""
-    want, runs = parameters(LAW), 20
-    fits = [fit_model("m", draw(120, 100 + seed), PRIOR, draws=40) for seed in range(runs)]
+    """Six small calibrations: each parameter's 95 % interval holds the truth in most of them."""
+    want, runs = parameters(LAW), 6
+    fits = [fit_model("m", draw(120, 100 + seed), PRIOR) for seed in range(runs)]
     for name in ("base_s", "per_uncached_token_s", "decode_s_per_token", "ttft_sigma", "pace_sigma"):
         hits = sum(low <= want[name] <= high for low, high in (fit.intervals[name] for fit in fits))
-        assert hits >= runs * 0.75, f"{name}: {hits} of {runs}"
+        assert hits >= runs - 2, f"{name}: {hits} of {runs}"
         widths = [high - low for low, high in (fit.intervals[name] for fit in fits)]
         assert np.median(widths) < want[name], f"{name}: intervals that say nothing"
 
@@ -136,13 +136,14 @@ def test_intervals_cover_the_truth():
 def test_no_tail_is_invented():
     plain = LatencyLaw(1.0, 5e-6, 0, 0.005, Noise(0.3), Noise(0.2))
     weights = [
-        fit_model("m", draw(300, s, law=plain), plain, draws=0).law.ttft_noise.tail_weight for s in range(10)
+        fit_model("m", draw(300, s, law=plain), plain, sure=False).law.ttft_noise.tail_weight
+        for s in range(10)
     ]
     assert sum(weight == 0 for weight in weights) >= 7
 
 
 def test_what_was_not_varied_is_kept_and_said():
-    fit = fit_model("m", draw(200, 3, lengths=(1000,)), LAW, draws=20)
+    fit = fit_model("m", draw(200, 3, lengths=(1000,)), LAW)
     assert fit.law.per_uncached_token_s == LAW.per_uncached_token_s
     assert {"per_uncached_token_s", "per_cached_token_s"}.isdisjoint(fit.fitted | fit.intervals.keys())
     assert fit.law.base_s == pytest.approx(1.06, rel=0.1)
@@ -154,8 +155,8 @@ def test_void_samples_count_but_are_not_fitted():
 
     samples = draw(100, 6)
     spoilt = [replace(s, void="prober_lag", index=s.index + 1000) for s in draw(50, 7, law=PRIOR)]
-    fit = fit_model("m", samples + spoilt, PRIOR, draws=0)
-    assert fit.law == fit_model("m", samples, PRIOR, draws=0).law
+    fit = fit_model("m", samples + spoilt, PRIOR, sure=False)
+    assert fit.law == fit_model("m", samples, PRIOR, sure=False).law
     assert (fit.n, fit.n_void) == (100, 50)
 
 
@@ -176,9 +177,31 @@ def test_blocks_are_resampled_whole():
         return replace(sample, block=block, measured=slower)
 
     samples = draw(240, 8)
-    together = fit_model(
-        "m", [replace(drifting(s, i // 20), block=0) for i, s in enumerate(samples)], PRIOR, draws=60
-    )
-    blocked = fit_model("m", [drifting(s, i // 20) for i, s in enumerate(samples)], PRIOR, draws=60)
+    together = fit_model("m", [replace(drifting(s, i // 20), block=0) for i, s in enumerate(samples)], PRIOR)
+    blocked = fit_model("m", [drifting(s, i // 20) for i, s in enumerate(samples)], PRIOR)
     width = [high - low for low, high in (fit.intervals["base_s"] for fit in (together, blocked))]
     assert width[1] > 1.5 * width[0]
+
+
+def test_a_measured_profile_carries_the_whole_law():
+    """Fit, writer, catalogue and emulator agree on first chunk and on the tail of the pace."""
+    from datetime import date
+
+    from calibration.emulator.truth import model_truth
+    from calibration.profile_writer import measured_profile
+    from profiles.catalog import load_catalog
+
+    fit = fit_model("m", draw(600, 9, cached=0.5), PRIOR)
+    profile = measured_profile(load_catalog().models["gemini-3.8-flash"], fit, "d", date(2026, 11, 22))
+    latency = profile.latency
+    assert latency.first_chunk_tokens == 24
+    assert latency.pace_tail_weight == pytest.approx(fit.law.pace_noise.tail_weight, rel=1e-5)
+    assert latency.pace_tail_factor == pytest.approx(2.5, rel=0.3)
+    assert latency.intervals["pace_tail_factor"][0] <= latency.pace_tail_factor
+    assert not latency.grades, "everything was measured"
+    law = model_truth(profile).law
+    assert law == latency.law
+    first_s, end_s = law.reply_s(*(np.array([value]) for value in (1.0, 0.01, 100, 124)))
+    assert (first_s[0], end_s[0]) == (pytest.approx(2.0), pytest.approx(3.0))
+    short = law.reply_s(*(np.array([value]) for value in (1.0, 0.01, 0, 7)))
+    assert short[0] == short[1], "an answer of one chunk ends with it"

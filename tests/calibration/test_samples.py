@@ -128,8 +128,6 @@ def command(url, out, *more):
         "50",
         "--max-in-flight",
         "4",
-        "--bootstrap",
-        "20",
         "--max-lag-s",
         "2",
     ]
