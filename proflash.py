@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
 from profiles.schema import ModelProfile
-from sim.audit import Audit, AuditError
+from sim.audit_result import Audit, AuditError
 from sim.bill import Bill
 from sim.costs import bill
 from sim.engine.run import simulate
@@ -85,11 +85,15 @@ def _app() -> Typer:
     import calibration.cli
     import dashboard.cli
     import profiles.cli
+    import profiles.price_cli
     import sim.cli
+    import sim.compare_cli
+    import sim.money_cli
+    import sim.workload_cli
 
     app = typer.Typer(
         name="proflash",
-        help=__doc__,
+        help="Cost and capacity planning for Gemini Pro and Flash.",
         no_args_is_help=True,
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -97,7 +101,11 @@ def _app() -> Typer:
     app.add_typer(sim.cli.app)
     app.add_typer(calibration.cli.app)
     app.add_typer(dashboard.cli.app)
+    app.add_typer(sim.compare_cli.app)
+    app.add_typer(sim.money_cli.app)
+    app.add_typer(profiles.price_cli.app)
     app.add_typer(profiles.cli.app, name="profiles")
+    app.add_typer(sim.workload_cli.app, name="workload")
     return app
 
 

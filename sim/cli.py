@@ -18,6 +18,7 @@ from profiles.errors import InputError
 from profiles.files import write_atomically
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import StudyRun, study
+from sim.policies.files import load_policy_file
 from sim.progress import Mode, progress_reporter
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario, preset_names, preset_text
@@ -46,6 +47,14 @@ SeedOption = Annotated[int | None, typer.Option(help="Seed of all chance. Defaul
 ReplicationsOption = Annotated[
     int | None, typer.Option(help="Independent replications. Default: the scenario's.")
 ]
+ProfileOption = Annotated[
+    list[Path] | None,
+    typer.Option("--profile", help="Profile or rate card laid over the catalogue. Repeatable."),
+]
+PolicyFileOption = Annotated[
+    str | None,
+    typer.Option("--policy-file", metavar="FILE.py:CLASS", help="A policy of your own; the file is run."),
+]
 JobsOption = Annotated[int, typer.Option(min=0, help="Worker processes; 0 chooses by the size of the run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for scenario, results and records.")]
@@ -66,6 +75,8 @@ def run_command(
     overrides: SetOption = None,
     seed: SeedOption = None,
     replications: ReplicationsOption = None,
+    profile: ProfileOption = None,
+    policy_file: PolicyFileOption = None,
     jobs: JobsOption = 0,
     as_json: JsonOption = False,
     out: OutOption = None,
@@ -75,7 +86,9 @@ def run_command(
     quiet: QuietOption = False,
 ) -> None:
     """Simulate one scenario under its own routing, and summarise it."""
-    spec = _scenario(scenario, overrides, seed, replications)
+    spec = _scenario(scenario, overrides, seed, replications, profile)
+    if policy_file is not None:
+        spec = spec.model_copy(update={"routing": {"policy": load_policy_file(policy_file)}})
     with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
         result = study(spec, jobs=_jobs(jobs, spec), progress=report)
     if out is not None:
@@ -95,6 +108,8 @@ def plan_command(
     overrides: SetOption = None,
     seed: SeedOption = None,
     replications: ReplicationsOption = None,
+    profile: ProfileOption = None,
+    policy_file: PolicyFileOption = None,
     jobs: JobsOption = 0,
     as_json: JsonOption = False,
     out: OutOption = None,
@@ -104,7 +119,10 @@ def plan_command(
     quiet: QuietOption = False,
 ) -> None:
     """Compare Pro only, Flash only and mixed routing on the same traffic, and recommend one."""
-    spec = _scenario(scenario, overrides, seed, replications)
+    spec = _scenario(scenario, overrides, seed, replications, profile)
+    if policy_file is not None:
+        mixed = (*spec.plan.mixed, {"policy": load_policy_file(policy_file)})
+        spec = spec.model_copy(update={"plan": spec.plan.model_copy(update={"mixed": mixed})})
     with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
         result = plan(spec, jobs=_jobs(jobs, spec, options=2 + len(spec.plan.mixed)), progress=report)
     if out is not None:
@@ -119,12 +137,12 @@ def plan_command(
 
 
 @app.command("check")
-def check_command(scenario: ScenarioArg, overrides: SetOption = None) -> None:
+def check_command(scenario: ScenarioArg, overrides: SetOption = None, profile: ProfileOption = None) -> None:
     """Check a scenario without running it: what it resolves to, how big it is, what to be careful about."""
     from sim.console import print_check
     from sim.world import resolve
 
-    spec = _scenario(scenario, overrides, None, None)
+    spec = _scenario(scenario, overrides, None, None, profile)
     print_check(resolve(spec))
 
 
@@ -175,14 +193,21 @@ def report_command(
 
 
 def _scenario(
-    source: str, overrides: list[str] | None, seed: int | None, replications: int | None
+    source: str,
+    overrides: list[str] | None,
+    seed: int | None,
+    replications: int | None,
+    profiles: list[Path] | None,
 ) -> Scenario:
     extra = list(overrides or ())
     if seed is not None:
         extra.append(f"seed={seed}")
     if replications is not None:
         extra.append(f"replications={replications}")
-    return load_scenario(source, extra)
+    spec = load_scenario(source, extra)
+    if not profiles:
+        return spec
+    return spec.model_copy(update={"profiles": (*spec.profiles, *(str(path.resolve()) for path in profiles))})
 
 
 def _mode(progress: Progress, quiet: bool) -> Mode:

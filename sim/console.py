@@ -11,6 +11,7 @@ from rich.table import Table
 
 from profiles.errors import InputError
 from sim.experiments.assumptions import Assumption
+from sim.experiments.outlook import outlook
 from sim.experiments.plan import Option, Plan
 from sim.experiments.recommend import Requirement
 from sim.luck import Luck
@@ -82,6 +83,7 @@ def print_check(world: World) -> None:
         )
     console.print(table)
     console.print(_places(world))
+    _bullets(console, "Careful", outlook(world))
     console.print("The scenario is sound.")
 
 

@@ -58,6 +58,10 @@ class _Family(Strict):
             values[outside] = self._raw(rng, int(outside.sum()))
         raise ValueError(f"{self!r} has almost no mass between min and max: widen the bounds")
 
+    def expected(self) -> float:
+        """The mean, bounds included: of 131,072 draws from a fixed stream, good to about ``0.3 % * cv``."""
+        return float(self.draw(np.random.default_rng(0), 2**17).mean())
+
     def _outside(self, values: Floats) -> NDArray[np.bool_]:
         low = -math.inf if self.min is None else self.min
         high = math.inf if self.max is None else self.max
@@ -72,6 +76,10 @@ class Constant(_Family):
 
     def _raw(self, rng: Generator, n: int) -> Floats:
         return np.full(n, self.value)
+
+    def expected(self) -> float:
+        """The value."""
+        return self.value
 
 
 class Uniform(_Family):

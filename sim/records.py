@@ -19,7 +19,7 @@ class Outcome(IntEnum):
     SERVED = 0
     THROTTLED = 1  # 429: a limit, or a reservation that does not spill
     TIMED_OUT = 2  # the client stopped waiting
-    REJECTED = 3  # a full queue, or the policy's own refusal
+    REJECTED = 3  # a full queue, the policy's own refusal, or a guard of the client's
     FAILED = 4  # an error of the server
     UNFINISHED = 5  # still under way when the run was cut
     UNSENT = 6  # a later turn of a session that ended before it: it never arrived
@@ -35,7 +35,8 @@ class Reason(IntEnum):
     RESERVATION = 4
     QUEUE_FULL = 5
     POLICY = 6
-    CONTEXT = 7  # the prompt does not fit the model's window
+    CONTEXT = 7  # the prompt does not fit the model's window, or the call the instance's memory
+    CONTENTION = 8  # above the priority threshold while the shared pool was pressed
 
 
 class Lane(IntEnum):

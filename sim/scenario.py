@@ -13,148 +13,29 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from profiles.errors import nearest
-from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
+from sim.distributions import Constant, Distribution, Finite, NonNegative, Positive, Share, Strict
+from sim.scenario_arrivals import (
+    Arrivals,
+    Clients,
+    Evenly,
+    FanOut,
+    GammaRenewal,
+    Hourly,
+    Mmpp,
+    Poisson,
+    Profile,
+    Varying,
+    WeibullRenewal,
+    events_per_s,
+)
+from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
-Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 Channel = Literal["gemini_api", "vertex"]
-Modality = Literal["text", "image", "video", "audio", "pdf"]
 
 SCENARIO_SCHEMA = "proflash/scenario/v1"
 MAX_DURATION_S = 10 * 366 * 86_400.0
 MAX_REQUESTS = 100_000_000  # of one class in one run: 4 GB of columns
-
-
-# --- arrivals ---------------------------------------------------------------------------------
-
-
-class Poisson(Strict):
-    """Poisson arrivals at a constant rate."""
-
-    kind: Literal["poisson"]
-    rate_per_s: Positive
-
-
-class Evenly(Strict):
-    """One arrival every ``1 / rate_per_s`` seconds."""
-
-    kind: Literal["deterministic"]
-    rate_per_s: Positive
-
-
-class GammaRenewal(Strict):
-    """Renewal arrivals with Gamma gaps: ``cv`` above 1 is bursty, below 1 regular."""
-
-    kind: Literal["gamma"]
-    rate_per_s: Positive
-    cv: Positive
-
-
-class Hourly(Strict):
-    """Poisson arrivals whose rate follows the local hour of the day and the day of the week.
-
-    ``shape`` holds 24 relative rates, midnight first; the rate in an hour is
-    ``mean_rate_per_s * shape[hour] / mean(shape)``, times ``weekend_factor`` on Saturday and Sunday.
-    """
-
-    kind: Literal["hourly"]
-    mean_rate_per_s: Positive
-    shape: tuple[NonNegative, ...] = Field(min_length=24, max_length=24)
-    weekend_factor: NonNegative = 1.0
-
-    @field_validator("shape")
-    @classmethod
-    def _some_traffic(cls, shape: tuple[float, ...]) -> tuple[float, ...]:
-        if not any(shape):
-            raise ValueError("at least one hour must have a positive rate")
-        return shape
-
-
-class FanOut(Strict):
-    """Jobs start at Poisson times and each sends all its queries at once, as ``asyncio.gather`` does."""
-
-    kind: Literal["fan_out"]
-    jobs_per_s: Positive
-    queries: Distribution
-
-
-Arrivals = Annotated[Poisson | Evenly | GammaRenewal | Hourly | FanOut, Field(discriminator="kind")]
-
-
-def _events_per_s(arrivals: Arrivals) -> float:
-    """At most this many arrivals (of a fan-out: jobs) a second, in the mean."""
-    match arrivals:
-        case FanOut():
-            return arrivals.jobs_per_s
-        case Hourly():
-            return arrivals.mean_rate_per_s * max(1.0, arrivals.weekend_factor)
-        case _:
-            return arrivals.rate_per_s
-
-
-class Trace(Strict):
-    """A recorded request log, replayed: its times, its lengths, every row.
-
-    ``tokens_scale`` rescales lengths from the recorder's tokenizer to Gemini's (1.0: as recorded).
-    ``tick_s`` spreads arrivals evenly inside the recorder's rounding step.
-    """
-
-    format: Literal["azure", "mooncake", "csv"]
-    path: str
-    tokens_scale: Positive = 1.0
-    tick_s: NonNegative = 0.0
-
-
-# --- request classes --------------------------------------------------------------------------
-
-
-class Slo(Strict):
-    """What counts as good: each bound that is given must hold for ``share`` of the requests."""
-
-    ttft_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-    share: Share = 0.95
-
-
-class Needs(Strict):
-    """What a class needs of a model and a place; the criteria of the decision framework."""
-
-    modalities: tuple[Modality, ...] = ("text",)
-    reasoning: Literal["low", "medium", "high"] = "low"
-    latency: Literal["interactive", "standard", "relaxed"] = "standard"
-    deployment: Literal["any", "gemini_api", "vertex"] = "any"
-    production: bool = False  # only generally available models with an SLA
-    context_tokens: Tokens | None = None  # the largest prompt that must fit; default: each request's own
-
-
-class RequestClass(Strict):
-    """A kind of traffic: when it comes, how long it is, how good the answer must be."""
-
-    arrivals: Arrivals | None = None
-    trace: Trace | None = None
-    input_tokens: Distribution | None = None
-    output_tokens: Distribution | None = None
-    cached_share: Share = 0.0  # of the prompt, a prefix the service has seen
-    thinking_level: str | None = None  # default: the model's own
-    max_output_tokens: Tokens | None = None
-    difficulty: Distribution = Normal(kind="normal", mean=-2.0, sd=1.0)
-    min_adequate_share: Share | None = None
-    slo: Slo = Slo()
-    priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 0  # 0 is served first
-    deadline_s: Positive | None = None
-    needs: Needs = Needs()
-
-    @model_validator(mode="after")
-    def _arrivals_or_trace(self) -> Self:
-        if (self.arrivals is None) == (self.trace is None):
-            raise ValueError("give arrivals (with input_tokens and output_tokens) or trace, not both")
-        if self.arrivals is not None and (self.input_tokens is None or self.output_tokens is None):
-            raise ValueError("arrivals need input_tokens and output_tokens")
-        if self.trace is not None and (self.input_tokens or self.output_tokens):
-            raise ValueError("a trace brings its own lengths: remove input_tokens and output_tokens")
-        return self
 
 
 # --- endpoints --------------------------------------------------------------------------------
@@ -180,6 +61,19 @@ class Limits(Strict):
         return self
 
 
+class Contention(Strict):
+    """A priority threshold on shared capacity: the excess is refused in part while the pool is pressed.
+
+    The threshold counts input tokens in a clock minute. Providers publish thresholds, not how pressed the
+    pool is: the two mean times and the share are assumptions.
+    """
+
+    threshold_tpm: Count
+    refused_share: Share
+    pressed_s: Positive = 300.0
+    relaxed_s: Positive = 3_000.0
+
+
 class _Endpoint(Strict):
     model: str | None = None
     channel: Channel = "vertex"
@@ -189,10 +83,13 @@ class _Endpoint(Strict):
     then: Name | None = None  # a served request goes on to this endpoint (RAG: embed, then answer)
 
     @model_validator(mode="after")
-    def _some_law(self) -> Self:
+    def _timed(self) -> Self:
+        self._check_law()
+        return self
+
+    def _check_law(self) -> None:
         if self.model is None and self.latency is None:
             raise ValueError("name a model, or give an explicit latency law")
-        return self
 
 
 class PayAsYouGo(_Endpoint):
@@ -205,6 +102,7 @@ class PayAsYouGo(_Endpoint):
     service: Literal["standard", "priority", "flex"] = "standard"
     tier: str | None = None
     limits: Limits | None = None
+    contention: Contention | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -230,14 +128,61 @@ class Provisioned(_Endpoint):
     first_estimate_tokens: Tokens = 1_000
 
 
+class StepTime(Strict):
+    """A decode step takes ``intercept_s + per_sequence_s * sequences + per_kv_token_s * resident tokens``."""
+
+    intercept_s: NonNegative
+    per_sequence_s: NonNegative = 0.0
+    per_kv_token_s: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Self:
+        if self.intercept_s + self.per_sequence_s == 0:
+            raise ValueError("a step must take time: give intercept_s or per_sequence_s above 0")
+        return self
+
+
+class Batching(Strict):
+    """Continuous batching on each instance: sequences join and leave the running batch between steps.
+
+    ``kv_tokens`` is the memory left for keys and values once the weights are loaded, in tokens: hardware of
+    the same size holds fewer of a larger model. All figures are data of the scenario, hence assumed.
+    """
+
+    max_batch: Count
+    step_s: StepTime
+    prefill_tokens_per_s: Positive | None = None  # None: prompts take no time
+    chunk_tokens: Count | None = None  # prefill in chunks beside decoding; None: whole, and decoding waits
+    kv_tokens: Count | None = None  # None: no limit
+    balancing: Literal["round_robin", "least_outstanding", "join_shortest_queue"] = "least_outstanding"
+
+    @model_validator(mode="after")
+    def _chunks_of_something(self) -> Self:
+        if self.chunk_tokens is not None and self.prefill_tokens_per_s is None:
+            raise ValueError("chunk_tokens needs prefill_tokens_per_s: without it there is no prefill to cut")
+        return self
+
+
 class Instances(_Endpoint):
-    """Own instances: ``count`` machines of ``slots`` concurrent requests, one first-come queue."""
+    """Own instances: ``count`` machines of ``slots`` concurrent requests, one queue by priority.
+
+    With ``batching`` the machines are simulated step by step instead: each has its own batch and queue.
+    """
 
     buy: Literal["instances"]
     count: Count = 1
     slots: Count = 1
+    batching: Batching | None = None
     queue_limit: Annotated[int, Field(strict=True, ge=0)] | None = None
     usd_per_instance_hour: NonNegative | None = None
+
+    def _check_law(self) -> None:
+        if self.batching is None:
+            super()._check_law()
+        elif self.latency is not None or self.slots != 1:
+            raise ValueError(
+                "batching makes the times itself: leave out latency, and give batching.max_batch, not slots"
+            )
 
 
 Endpoint = Annotated[PayAsYouGo | Provisioned | Instances, Field(discriminator="buy")]
@@ -247,22 +192,70 @@ Endpoint = Annotated[PayAsYouGo | Provisioned | Instances, Field(discriminator="
 
 
 class Backoff(Strict):
-    """Truncated exponential backoff: attempt n waits up to ``min(cap_s, base_s * multiplier**(n-1))``."""
+    """Truncated exponential backoff: attempt n waits up to ``min(cap_s, base_s * multiplier**(n-1))``.
+
+    ``decorrelated`` draws from ``base_s`` to three times the wait before, at most ``cap_s``; no multiplier.
+    """
 
     base_s: NonNegative = 1.0
     multiplier: Annotated[float, Field(strict=True, ge=1, le=100)] = 2.0
     cap_s: NonNegative = 60.0
-    jitter: Literal["full", "equal", "none", "exponential"] = "full"
+    jitter: Literal["full", "equal", "none", "exponential", "decorrelated"] = "full"
     honour_retry_delay: bool = True
 
 
-class Client(Strict):
-    """How the caller behaves: one timeout per attempt, retries on 429, 5xx and timeout."""
+class RetryBudget(Strict):
+    """Retries as a share of requests: each request earns ``share`` of one, ``saved`` are kept at most."""
 
+    share: Share
+    saved: Annotated[float, Field(strict=True, ge=1, le=10**6)] = 10.0
+
+
+class CircuitBreaker(Strict):
+    """Per endpoint: ``failures`` in a row open it for ``open_s``; ``probes`` that succeed then close it."""
+
+    failures: Count = 5
+    open_s: Positive = 30.0
+    probes: Count = 1
+
+
+class AdaptiveThrottle(Strict):
+    """Per endpoint: drop a call with chance ``max(0, (calls - k * accepted) / (calls + 1))``.
+
+    Both are counted over the last ``window_s``.
+    """
+
+    k: Annotated[float, Field(strict=True, ge=1, le=100)] = 2.0
+    window_s: Positive = 120.0
+
+
+CLIENT_PRESETS: dict[str, dict[str, Any]] = {
+    "google-genai": {"max_attempts": 1},  # the SDK retries only if told to
+    "careful": {"max_attempts": 3, "retry_budget": {"share": 0.1}, "circuit_breaker": {}},
+}
+
+
+class Client(Strict):
+    """How the caller behaves: one timeout per attempt, retries on 429, 5xx and timeout.
+
+    ``preset`` is a shorthand for several of the other keys, each of which may still be given.
+    """
+
+    preset: Literal["google-genai", "careful"] | None = Field(default=None, exclude=True)
     timeout_s: Positive | None = None
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 4
     backoff: Backoff = Backoff()
     cancel_on_timeout: bool = False  # False: the server works on, and its tokens are billed
+    retry_budget: RetryBudget | None = None
+    circuit_breaker: CircuitBreaker | None = None
+    adaptive_throttle: AdaptiveThrottle | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, given: object) -> object:
+        if not isinstance(given, dict) or not isinstance(given.get("preset"), str):
+            return given
+        return CLIENT_PRESETS.get(given["preset"], {}) | given
 
 
 class Study(Strict):
@@ -287,6 +280,19 @@ class PlanOptions(Strict):
     mixed: tuple[dict[str, Any], ...] = ({"policy": "rules"}, {"policy": "spill_over"})
 
 
+class Range(Strict):
+    """An input that is not known: its 5th and 95th percentile."""
+
+    p5: Finite | int
+    p95: Finite | int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.p5 >= self.p95:
+            raise ValueError(f"p5 {self.p5} must be below p95 {self.p95}")
+        return self
+
+
 class Scenario(Strict):
     """All inputs of a run but the luck: with a seed and a replication number it is one sample path."""
 
@@ -309,6 +315,9 @@ class Scenario(Strict):
     client: Client = Client()
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()
+    knobs: dict[Name, Finite | int] = Field(default={})  # plain-word inputs that formulas use
+    formulas: dict[str, str] = Field(default={})  # dotted path: the formula its number came from
+    uncertain: dict[str, Range] = Field(default={})  # dotted path: the range its number is drawn from
 
     @field_validator("timezone")
     @classmethod
@@ -355,8 +364,7 @@ class Scenario(Strict):
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         for name, request_class in self.classes.items():
-            arrivals = request_class.arrivals
-            if arrivals is not None and (n := _events_per_s(arrivals) * self.duration_s) > MAX_REQUESTS:
+            if (n := _expected(request_class, self.duration_s)) > MAX_REQUESTS:
                 raise ValueError(
                     f"classes.{name}.arrivals: {n:.3g} arrivals in {self.duration_s:g} s; "
                     f"right: at most {MAX_REQUESTS:,}, so lower the rate or duration_s"
@@ -365,9 +373,8 @@ class Scenario(Strict):
 
     @property
     def expected_arrivals(self) -> float:
-        """Arrivals of a run in the mean, at most; of a fan-out its jobs, of a trace none."""
-        drawn = [spec.arrivals for spec in self.classes.values() if spec.arrivals is not None]
-        return sum(_events_per_s(arrivals) * self.duration_s for arrivals in drawn)
+        """Requests of a run in the mean, at most; of a fan-out its jobs, of a trace none."""
+        return sum(_expected(spec, self.duration_s) for spec in self.classes.values())
 
     def _check_chain(self, name: str) -> None:
         seen = [name]
@@ -400,12 +407,22 @@ class Scenario(Strict):
         return self.duration_s - self.study.warmup_s
 
 
+def _expected(spec: RequestClass, duration_s: float) -> float:
+    if spec.arrivals is None:
+        return 0.0
+    a_session = 1.0 if spec.session is None else spec.session.mean_requests
+    return events_per_s(spec.arrivals, duration_s) * duration_s * a_session
+
+
 __all__ = [
     "SCENARIO_SCHEMA",
     "Arrivals",
     "Backoff",
+    "Batching",
     "Client",
+    "Clients",
     "Constant",
+    "Contention",
     "Endpoint",
     "Evenly",
     "FanOut",
@@ -413,14 +430,23 @@ __all__ = [
     "Hourly",
     "Instances",
     "Limits",
+    "Mmpp",
+    "Modality",
     "Needs",
     "PayAsYouGo",
     "PlanOptions",
     "Poisson",
+    "Profile",
     "Provisioned",
+    "Range",
     "RequestClass",
     "Scenario",
+    "Session",
     "Slo",
+    "StepTime",
+    "Steps",
     "Study",
     "Trace",
+    "Varying",
+    "WeibullRenewal",
 ]

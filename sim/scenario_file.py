@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from profiles.errors import InputError, nearest
 from profiles.yaml_io import MAX_BYTES, read_yaml, to_yaml
 from sim import scenario_schema as schema
+from sim.inputs import compile_inputs
 from sim.scenario import Scenario
 from sim.scenario_faults import dotted, fault, faults_of, given, input_error
 from sim.workload.traces import find_trace, searched_folders
@@ -46,10 +47,11 @@ def parse_scenario(
     mapping: Mapping[str, Any], where: str = "scenario", overridden: Iterable[str] = ()
 ) -> Scenario:
     """A mapping as a checked scenario; files it names are not looked for. Raises InputError."""
+    plain = compile_inputs(mapping, where) if isinstance(mapping, Mapping) else mapping
     try:
-        return Scenario.model_validate(mapping)
+        return Scenario.model_validate(plain)
     except ValidationError as error:
-        raise input_error(where, faults_of(error, mapping, overridden)) from None
+        raise input_error(where, faults_of(error, plain, overridden)) from None
 
 
 def preset_names() -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
+from profiles.prices import RateCard
 from profiles.schema import ModelProfile
-from sim.policies.view import EndpointFacts
-from sim.scenario import Endpoint, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.policies.view import EndpointFacts, Typical
+from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
 
 UNLIMITED = Limits()
 
@@ -99,7 +100,19 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
     model = place.model
     if model is None:
         everything = frozenset(("text", "image", "video", "audio", "pdf"))
-        return EndpointFacts(place.name, place.spec.channel, None, None, None, everything, True, True, None)
+        return EndpointFacts(
+            place.name,
+            place.spec.channel,
+            None,
+            None,
+            None,
+            everything,
+            True,
+            True,
+            None,
+            place.spec.region,
+            typical_of(place),
+        )
     return EndpointFacts(
         name=place.name,
         channel=place.spec.channel,
@@ -110,4 +123,43 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
         generally_available=model.status_on(scenario.prices_on) == "ga",
         has_sla=model.lifecycle.sla_percent.value is not None,
         ability=model.quality.ability.value,
+        region=place.spec.region,
+        typical=typical_of(place),
+        rates=_list_prices(place, model, scenario),
     )
+
+
+def typical_of(place: Place) -> Typical:
+    """A usual call: the medians of the model's law, or the mean of a law the scenario states."""
+    spec, model = place.spec, place.model
+    if spec.latency is not None:
+        return Typical(spec.latency.expected())
+    own = None if model is None else _usual_thinking(spec, model)
+    if isinstance(spec, Instances) and spec.batching is not None:
+        return _alone(spec.batching, own)
+    assert model is not None  # the scenario refuses an endpoint with neither
+    law = model.latency
+    return Typical(law.base_s, law.per_uncached_token_s, law.decode_s_per_token, law.first_chunk_tokens, own)
+
+
+def _usual_thinking(spec: Endpoint, model: ModelProfile) -> Mapping[str | None, float]:
+    thinking = model.thinking
+    own: dict[str | None, float] = {level: law.median_tokens for level, law in thinking.levels.items()}
+    own["off"] = 0.0
+    own[None] = own.get(spec.thinking_level or thinking.default_level or "off", 0.0)
+    return own
+
+
+def _alone(batching: Batching, thinking: Mapping[str | None, float] | None) -> Typical:
+    """A call that has a machine to itself."""
+    step, rate = batching.step_s, batching.prefill_tokens_per_s
+    per_token_s = step.intercept_s + step.per_sequence_s
+    return Typical(step.intercept_s, 1 / rate if rate else 0.0, per_token_s, thinking=thinking)
+
+
+def _list_prices(place: Place, model: ModelProfile, scenario: Scenario) -> RateCard | None:
+    service = place.spec.service if isinstance(place.spec, PayAsYouGo) else "standard"
+    try:
+        return model.rate_card(channel=place.spec.channel, service=service, on=scenario.prices_on)
+    except InputError:
+        return None  # unpublished: a policy that goes by price passes it over

@@ -11,11 +11,16 @@ import numpy as np
 from profiles.schema import Throughput
 from sim.engine.client import Client
 from sim.engine.clock import Clock
-from sim.policies import build_policy
+from sim.engine.guarded import GuardedClient, is_guarded
+from sim.policies import RoutingPolicy, build_policy
+from sim.policies.base import prepared
+from sim.policies.oracle import Oracle, Truth
 from sim.policies.view import EndpointView, Requests, System
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.stations.base import Services, Station
+from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
+from sim.stations.contention import SharedPool
 from sim.stations.instances import InstanceStation
 from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
@@ -40,7 +45,8 @@ def build_floor(world: World, load: Workload) -> Floor:
     clock = Clock()
     policy = build_policy(scenario.routing, scenario.endpoints)
     requests = Requests(load, scenario.classes)
-    client = Client(scenario.client, clock, requests, load.luck.key("jitter"), load)
+    kind = GuardedClient if is_guarded(scenario.client) else Client
+    client = kind(scenario.client, clock, requests, load.luck.key("jitter"), load)
     stations = {
         place.name: _station(place, index, clock, client, load, scenario)
         for index, place in enumerate(world.places)
@@ -49,10 +55,19 @@ def build_floor(world: World, load: Workload) -> Floor:
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
     views = {p.name: EndpointView(stations[p.name], facts_of(p, scenario)) for p in world.places}
-    system = System(views)
-    prepare = getattr(policy, "prepare", None)
-    client.meet(stations, system, prepare(scenario.classes, system) if prepare else policy)
+    system = System(views, lambda: clock.now)
+    client.meet(stations, system, _ready(policy, load, scenario, system, stations))
     return Floor(clock, client, tuple(stations.values()))
+
+
+def _ready(
+    policy: RoutingPolicy, load: Workload, scenario: Scenario, system: System, stations: dict[str, Station]
+) -> RoutingPolicy:
+    """The policy as it goes into the run; an oracle is told the truth first."""
+    if isinstance(policy, Oracle):
+        services = {name: station.services.columns[0] for name, station in stations.items()}
+        return policy.foresee(Truth(load, services), system)
+    return prepared(policy, scenario.classes, system)
 
 
 def _station(
@@ -88,17 +103,35 @@ def _of_kind(
     spec = place.spec
     common = (place.name, index, clock, client, services)
     if isinstance(spec, Instances):
-        return InstanceStation(*common, spec)
+        if spec.batching is None:
+            return InstanceStation(*common, spec, _levels(load))
+        prompts = (load.input_tokens.tolist(), load.cached_tokens.tolist())
+        return BatchingStation(*common, spec, prompts, _levels(load))
     limiters = Limiters(place.limits, scenario.start_utc, scenario.duration_s)
     if isinstance(spec, PayAsYouGo):
-        if place.limits == UNLIMITED:
+        if place.limits == UNLIMITED and spec.contention is None:
             return Station(*common)
-        return PaygStation(*common, limiters, load.input_tokens.tolist())
+        return PaygStation(*common, limiters, load.input_tokens.tolist(), _pool(place, load, scenario))
     assert place.model is not None  # a reservation names its model
     throughput = place.model.require_throughput()
     burn = Burn(BurnRates(throughput), load, services)
     reservation = reservation_of(spec, throughput, scenario)
     return ProvisionedStation(*common, reservation, limiters, load.input_tokens.tolist(), burn)
+
+
+def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None:
+    spec = place.spec
+    if not isinstance(spec, PayAsYouGo) or spec.contention is None:
+        return None
+    return SharedPool(spec.contention, load.luck, place.name, scenario.start_utc.timestamp())
+
+
+def _levels(load: Workload) -> list[int] | None:
+    """Priorities of all requests; None where they are equal, so that nothing need be sorted."""
+    if not len(load) or (load.priority == load.priority[0]).all():
+        return None
+    levels: list[int] = load.priority.tolist()
+    return levels
 
 
 def reservation_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Reservation:

@@ -74,8 +74,9 @@ class Client:
         if last.stage == 0:
             view = self._view
             view.index, view.attempt = last.request, last.number + 1
+            view.last_endpoint, view.last_outcome = last.station.name, last.outcome
             name = self._choose(view, self._system)
-            view.attempt = 1  # of every request that arrives
+            view.attempt, view.last_endpoint, view.last_outcome = 1, None, None  # of all that arrive
             station = None if name is None else self._stations[name]
         if station is None:
             self.turned_away.append(last.request)
@@ -84,12 +85,15 @@ class Client:
 
     def _send_on(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
         """Make a call that is not the first of its request."""
-        call = Call(station, request, now)
+        call = self._call(station, request, now)
         call.number, call.stage, call.odd = number, stage, True
         if request in station.too_long:
             self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
             station.submit(call, now)
+
+    def _call(self, station: Station, request: int, now: float) -> Call:
+        return Call(station, request, now)
 
     def served(self, call: Call, now: float) -> None:
         """The last token has come; a chained endpoint takes the request on."""
@@ -122,7 +126,7 @@ class Client:
 
     def refused(self, call: Call, now: float, outcome: Outcome, reason: Reason, wait_s: float) -> None:
         """An error came back at once: try again after the delay, if there is one."""
-        call.done = True
+        call.done, call.outcome = True, outcome
         self.log.add(call, now, outcome, reason)
         if reason not in _FINAL:
             self._retry(call, now, wait_s)
@@ -137,7 +141,7 @@ class Client:
         if call.done:
             return
         now = call.send_s + self.timeout_s
-        call.done = True
+        call.done, call.outcome = True, Outcome.TIMED_OUT
         if call.begin_s != call.begin_s:  # NaN: still waiting for a slot
             call.station.give_up(call, now)
         self.log.add(call, now, Outcome.TIMED_OUT, Reason.NONE)
@@ -150,11 +154,17 @@ class Client:
         if self._backoff.honour_retry_delay:
             delay_s += wait_s
         if now + delay_s < self._give_up_s[call.request]:
-            self._clock.at(now + delay_s, Timer(self._again, call))
+            self._schedule(call, now + delay_s)
+
+    def _schedule(self, call: Call, time_s: float) -> None:
+        """Have ``call`` tried again at ``time_s``."""
+        self._clock.at(time_s, Timer(self._again, call))
 
     def backoff_s(self, request: int, number: int) -> float:
         """Seconds to wait after attempt ``number`` of ``request`` failed."""
         spec = self._backoff
+        if spec.jitter == "decorrelated":
+            return self._decorrelated_s(request, number)
         ceiling = min(spec.cap_s, spec.base_s * spec.multiplier ** min(number - 1, 64))
         if spec.jitter == "none":
             return ceiling
@@ -162,6 +172,14 @@ class Client:
         if spec.jitter == "exponential":
             return -ceiling * math.log1p(-u)
         return ceiling * u if spec.jitter == "full" else ceiling * (0.5 + 0.5 * u)
+
+    def _decorrelated_s(self, request: int, number: int) -> float:
+        """A wait between the base and three times the wait before (M. Brooker, AWS, 2015)."""
+        base_s = wait_s = self._backoff.base_s
+        for k in range(1, number + 1):
+            u = counted_uniform(self._jitter_key, request, k)
+            wait_s = min(self._backoff.cap_s, base_s + u * (3 * wait_s - base_s))
+        return wait_s
 
     def retrying(self, pending: list[Any]) -> list[int]:
         """Requests whose next attempt is among the ``pending`` events."""

@@ -12,6 +12,7 @@ from sim.engine.client import Client
 from sim.engine.log import LogColumns
 from sim.records import Attempts, Outcome, Records, Requests
 from sim.stations.base import Call, Station
+from sim.stations.base import Worked as Told
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -52,7 +53,7 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         begin_s=log.begin_s,
         first_s=worked.first_s,
         end_s=log.end_s,
-        free_s=log.free_s,
+        free_s=worked.free_s,
         input_tokens=np.where(begun, load.input_tokens[log.request], 0).astype(np.int32),
         cached_tokens=np.where(begun, load.cached_tokens[log.request], 0).astype(np.int32),
         thinking_tokens=worked.thinking,
@@ -66,14 +67,18 @@ class _Worked:
     """What the services of the attempts came to, up to where they were cut short."""
 
     first_s: Floats
+    free_s: Floats
     thinking: NDArray[np.int32]
     output: NDArray[np.int32]
 
 
 def _worked_off(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Station, ...]) -> _Worked:
     n = len(log.request)
-    worked = _Worked(np.full(n, np.nan), np.zeros(n, np.int32), np.zeros(n, np.int32))
+    worked = _Worked(np.full(n, np.nan), log.free_s.copy(), np.zeros(n, np.int32), np.zeros(n, np.int32))
     for station in stations:
+        if (told := station.worked()) is not None:
+            _as_told(worked, log, begun, station, told)
+            continue
         for k, column in enumerate(station.services.columns):
             rows = np.flatnonzero(begun & (log.endpoint == station.index) & (log.service == k))
             who = log.request[rows]
@@ -84,6 +89,23 @@ def _worked_off(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Stati
             worked.thinking[rows] = np.minimum(column.thinking[who], done)
             worked.output[rows] = done - worked.thinking[rows]
     return worked
+
+
+def _as_told(
+    worked: _Worked, log: LogColumns, begun: NDArray[np.bool_], station: Station, told: Told
+) -> None:
+    """Fill in the rows of a station that made its times while it ran: one service begun, one row."""
+    rows = np.flatnonzero(begun & (log.endpoint == station.index))
+    if not len(rows):
+        return
+    order = np.lexsort((told.service, told.request))
+    rows = rows[np.lexsort((log.service[rows], log.request[rows]))]
+    worked.first_s[rows] = np.array(told.first_s)[order]
+    worked.free_s[rows] = np.array(told.free_s)[order]
+    tokens = np.array(told.tokens)[order]
+    drawn = np.stack([column.thinking for column in station.services.columns])
+    worked.thinking[rows] = np.minimum(drawn[log.service[rows], log.request[rows]], tokens)
+    worked.output[rows] = tokens - worked.thinking[rows]
 
 
 def _share_done(log: LogColumns, rows: NDArray[np.intp], total_s: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from profiles.catalog import Catalog
 from sim.engine.build import Floor, build_floor
 from sim.engine.collect import collect
+from sim.inputs import sample_inputs
 from sim.luck import Luck
 from sim.records import Records
 from sim.scenario import Scenario
@@ -25,11 +26,16 @@ def simulate(scenario: Scenario, replication: int = 0, catalog: Catalog | None =
     return simulate_world(resolve(scenario, catalog), replication)
 
 
+def with_inputs(world: World, replication: int) -> World:
+    """The world of one replication: inputs given as ranges are drawn, everything else stays."""
+    scenario = sample_inputs(world.scenario, Luck(world.scenario.seed, replication))
+    return world if scenario is world.scenario else resolve(scenario, world.catalog)
+
+
 def simulate_world(world: World, replication: int = 0) -> Records:
     """As `simulate`, with the models already looked up."""
-    scenario = world.scenario
-    load = sample(scenario, Luck(scenario.seed, replication))
-    return run_load(world, load)
+    world = with_inputs(world, replication)
+    return run_load(world, sample(world.scenario, Luck(world.scenario.seed, replication)))
 
 
 def run_load(world: World, load: Workload) -> Records:

@@ -36,6 +36,11 @@ def _of_study(world: World) -> Iterator[Assumption]:
     yield Assumption(
         "Traffic", "assumed", f"scenario {scenario.name}", "rates, lengths and difficulty as written"
     )
+    if scenario.uncertain:
+        what = "Inputs given as ranges, drawn anew in every replication"
+        yield Assumption(
+            what, "assumed", "scenario", f"{', '.join(scenario.uncertain)}; the intervals hold both"
+        )
     if not scenario.client.cancel_on_timeout:
         yield Assumption(
             "Timeouts",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from sim.audit import audit
 from sim.costs import bill
-from sim.engine.run import simulate_world
+from sim.engine.run import simulate_world, with_inputs
+from sim.policies.files import load_policy_file, loaded_files
 from sim.records import Records
 from sim.summary import RunResult, reduce_run
 from sim.world import World
@@ -30,6 +31,7 @@ def run_replication(world: World, replication: int) -> tuple[RunResult, Records]
 
     Raises `sim.audit.AuditError` when the run does not add up: a failed audit is a failed run.
     """
+    world = with_inputs(world, replication)
     records = simulate_world(world, replication)
     charged = bill(records, world.scenario, world.catalog)
     checked = audit(records, world.scenario, world.catalog, charged)
@@ -55,7 +57,9 @@ def _completed(worlds: Sequence[World], tasks: Sequence[Task], jobs: int) -> Ite
         return
     context = multiprocessing.get_context("spawn")  # a fork of a threaded parent may hang
     workers = min(jobs, len(tasks))
-    pool = ProcessPoolExecutor(workers, context, initializer=_remember, initargs=(tuple(worlds),))
+    pool = ProcessPoolExecutor(
+        workers, context, initializer=_remember, initargs=(tuple(worlds), loaded_files())
+    )
     try:
         futures = {pool.submit(_run, task): index for index, task in enumerate(tasks)}
         for future in as_completed(futures):
@@ -67,9 +71,11 @@ def _completed(worlds: Sequence[World], tasks: Sequence[Task], jobs: int) -> Ite
 _worlds: tuple[World, ...] = ()  # of this worker process, set once when it starts
 
 
-def _remember(worlds: tuple[World, ...]) -> None:
+def _remember(worlds: tuple[World, ...], policy_files: tuple[str, ...]) -> None:
     global _worlds
     _worlds = worlds
+    for spec in policy_files:  # a fresh interpreter knows the shipped policies only
+        load_policy_file(spec)
 
 
 def _run(task: Task) -> RunResult:

@@ -14,6 +14,7 @@ from profiles.errors import InputError
 from sim.experiments.assumptions import Assumption, assumptions_of
 from sim.experiments.executors import Progress
 from sim.experiments.explain import Reasoning, reasons_by_class
+from sim.experiments.outlook import outlook
 from sim.experiments.recommend import Requirement, Verdicts, recommend, requirements
 from sim.experiments.study import StudyRun, compare, differences
 from sim.scenario import Scenario
@@ -111,7 +112,7 @@ def plan(
         sentence=chosen.sentence,
         reasons=chosen.reasons,
         assumptions=assumptions_of(world),
-        warnings=chosen.warnings,
+        warnings=(*chosen.warnings, *outlook(world)),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from profiles.catalog import Catalog
@@ -73,7 +74,7 @@ def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
     Both met the same luck, so the interval of a difference is far narrower than those of its parts.
     """
     return {
-        name: _difference(run, baseline, name, unit)
+        name: difference_of(run, baseline, partial(figure, name=name), unit)
         for name, unit in (
             ("usd_per_month", "USD/month"),
             ("goodput_share", "share"),
@@ -83,16 +84,19 @@ def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
     }
 
 
-def _difference(run: StudyRun, baseline: StudyRun, name: str, unit: str) -> Estimate:
-    ours = [_figure(result, name) for result in run.results]
-    theirs = [_figure(result, name) for result in baseline.results]
-    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-    if not pairs:
+def difference_of(
+    run: StudyRun, baseline: StudyRun, of: Callable[[RunResult], float | None], unit: str
+) -> Estimate:
+    """The paired difference of one figure; replications in which either is unknown are left out."""
+    pairs = [(of(a), of(b)) for a, b in zip(run.results, baseline.results, strict=True)]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not known:
         return Estimate.unknown(unit, "unknown in one of the two")
-    return paired_difference([a for a, _ in pairs], [b for _, b in pairs], unit)
+    return paired_difference([a for a, _ in known], [b for _, b in known], unit)
 
 
-def _figure(result: RunResult, name: str) -> float | None:
+def figure(result: RunResult, name: str) -> float | None:
+    """A figure of one replication: cost a month, or a share of its requests."""
     counts = result.measures.total.counts
     if name == "usd_per_month":
         return result.costs.usd_per_month

@@ -11,15 +11,18 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from profiles.errors import InputError, nearest
 from sim.policies.view import Request, System
+from sim.scenario import RequestClass
 
 EndpointName = Annotated[str, "the name of an endpoint"]
+RoutingBlock = Annotated[dict[str, Any], "the routing block of another policy"]
 
 
 class RoutingPolicy(Protocol):
     """Chooses where a request goes. A frozen dataclass; its fields are its parameters.
 
     A policy may also have ``prepare(classes, system) -> RoutingPolicy``: called once before the clock starts,
-    it returns an equal policy with whatever does not depend on the moment worked out.
+    it returns an equal policy with whatever does not depend on the moment worked out. What a policy must
+    remember lives in that object, which is made anew for each run.
     """
 
     def choose(self, request: Request, system: System) -> str | None:
@@ -78,7 +81,24 @@ def build_policy(routing: Mapping[str, Any], endpoints: Mapping[str, object] | N
         raise InputError(f"routing.{where}: {fault['msg']}; got {fault['input']!r}") from None
     if endpoints is not None:
         _check_endpoints(built, endpoints)
+    for block in _blocks(built):
+        inner = build_policy(block, endpoints)
+        if hasattr(inner, "foresee"):
+            raise InputError(f"routing.of: {block['policy']!r} is a bound, it cannot stand inside {name!r}")
     return built
+
+
+def prepared(built: RoutingPolicy, classes: Mapping[str, RequestClass], system: System) -> RoutingPolicy:
+    """The policy as it goes into a run."""
+    prepare: Callable[..., RoutingPolicy] | None = getattr(built, "prepare", None)
+    return built if prepare is None else prepare(classes, system)
+
+
+def _blocks(built: RoutingPolicy) -> Iterator[dict[str, Any]]:
+    hints = get_type_hints(type(built), include_extras=True)
+    for field in fields(built):  # type: ignore[arg-type]
+        if hints[field.name] == RoutingBlock:
+            yield getattr(built, field.name)
 
 
 def _refuse_unknown(name: str, cls: type, parameters: Mapping[str, Any]) -> None:

@@ -5,12 +5,36 @@ It never sees the true output length, service time or quality: no real router kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from profiles.prices import RateCard
+from sim.records import Outcome
 from sim.scenario import RequestClass
 from sim.workload.columns import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Typical:
+    """What a usual call takes: the medians of the model's latency and thinking laws, no noise.
+
+    ``thinking`` holds thinking tokens by level; the level None is the endpoint's own.
+    """
+
+    base_s: float
+    per_input_token_s: float = 0.0
+    per_output_token_s: float = 0.0
+    first_chunk_tokens: int = 1
+    thinking: Mapping[str | None, float] | None = None
+
+    def thinking_tokens(self, level: str | None) -> float:
+        """Hidden tokens of a usual call at ``level``; 0 where the model does not think."""
+        thinking = self.thinking or {}
+        return thinking.get(level, thinking.get(None, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +50,25 @@ class EndpointFacts:
     generally_available: bool
     has_sla: bool
     ability: float | None
+    region: str = "global"
+    typical: Typical | None = None
+    rates: RateCard | None = None  # list prices; a reservation's tokens are paid for beforehand
 
 
 class Requests:
     """The columns a router may read, as plain lists; makes the small objects it decides on."""
 
-    __slots__ = ("class_ids", "class_names", "classes", "input_tokens", "max_output_tokens", "route_u")
+    __slots__ = (
+        "_load",
+        "_means",
+        "_scores",
+        "class_ids",
+        "class_names",
+        "classes",
+        "input_tokens",
+        "max_output_tokens",
+        "route_u",
+    )
 
     def __init__(self, load: Workload, classes: Mapping[str, RequestClass]) -> None:
         self.class_names = load.class_names
@@ -40,15 +77,42 @@ class Requests:
         self.input_tokens: list[int] = load.input_tokens.tolist()
         self.max_output_tokens: list[int] = load.max_output_tokens.tolist()
         self.route_u: list[float] = load.luck.uniforms("route", len(load)).tolist()
+        self._load = load
+        self._means: dict[int, float] = {}
+        self._scores: dict[float, list[float]] = {}
+
+    def mean_output_tokens(self, class_id: int) -> float:
+        """Mean answer of a class, as past traffic would tell: of its law, or of the trace it replays."""
+        if class_id not in self._means:
+            law = self.classes[class_id].output_tokens
+            own = self._load.output_tokens[self._load.class_id == class_id]
+            self._means[class_id] = law.expected() if law is not None else float(np.mean(own))
+        return self._means[class_id]
+
+    def scores(self, sd: float) -> list[float]:
+        """What a complexity classifier whose error has that standard deviation says of each request."""
+        if sd not in self._scores:
+            self._scores[sd] = complexity_scores(self._load, sd).tolist()
+        return self._scores[sd]
+
+
+def complexity_scores(load: Workload, sd: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Difficulty plus a normal error of standard deviation ``sd``, one a request, drawn before the run."""
+    return np.asarray(load.difficulty + sd * load.luck.normals("complexity", len(load)), dtype=np.float64)
 
 
 class Request:
-    """One request at the moment of a decision. The client moves it on, so it is good for one choice only."""
+    """One request at the moment of a decision. The client moves it on, so it is good for one choice only.
 
-    __slots__ = ("_columns", "attempt", "index")
+    ``last_endpoint`` and ``last_outcome`` tell of the try before this one; None on the first.
+    """
+
+    __slots__ = ("_columns", "attempt", "index", "last_endpoint", "last_outcome")
 
     def __init__(self, columns: Requests, index: int = 0, attempt: int = 1) -> None:
         self._columns, self.index, self.attempt = columns, index, attempt
+        self.last_endpoint: str | None = None
+        self.last_outcome: Outcome | None = None
 
     @property
     def class_name(self) -> str:
@@ -71,6 +135,16 @@ class Request:
         return self._columns.max_output_tokens[self.index]
 
     @property
+    def expected_output_tokens(self) -> float:
+        """The usual answer of its class, cut at the cap that was asked for."""
+        mean = self._columns.mean_output_tokens(self._columns.class_ids[self.index])
+        return min(mean, self.max_output_tokens or math.inf)
+
+    def complexity(self, sd: float) -> float:
+        """A complexity classifier's score: the difficulty, with an error of standard deviation ``sd``."""
+        return self._columns.scores(sd)[self.index]
+
+    @property
     def u(self) -> float:
         """The request's own uniform, for policies that split at random."""
         return self._columns.route_u[self.index]
@@ -88,6 +162,7 @@ class Level(Protocol):
         """Calls waiting or in service."""
 
     busy: int
+    servers: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +172,7 @@ class Idle:
     queue_length: int = 0
     in_system: int = 0
     busy: int = 0
+    servers: float = math.inf
 
 
 class EndpointView:
@@ -122,12 +198,22 @@ class EndpointView:
         """Calls being served."""
         return self._station.busy
 
+    @property
+    def servers(self) -> float:
+        """Calls that can be served at once; infinite where nothing queues."""
+        return self._station.servers
+
 
 class System(Mapping[str, EndpointView]):
-    """All endpoints by name, in the scenario's order."""
+    """All endpoints by name, in the scenario's order, and the time since the start of the study."""
 
-    def __init__(self, endpoints: dict[str, EndpointView]) -> None:
-        self._endpoints = endpoints
+    def __init__(self, endpoints: dict[str, EndpointView], elapsed_s: Callable[[], float] = float) -> None:
+        self._endpoints, self._elapsed_s = endpoints, elapsed_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the study."""
+        return self._elapsed_s()
 
     def __getitem__(self, name: str) -> EndpointView:
         return self._endpoints[name]
@@ -137,3 +223,27 @@ class System(Mapping[str, EndpointView]):
 
     def __len__(self) -> int:
         return len(self._endpoints)
+
+
+class Narrowed(System):
+    """A system that lists only some endpoints; the others are still there for a policy that names them."""
+
+    def __init__(self, whole: System, names: frozenset[str]) -> None:
+        self._whole, self._names = whole, names
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the study."""
+        return self._whole.elapsed_s
+
+    def __getitem__(self, name: str) -> EndpointView:
+        return self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._whole if name in self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names and name in self._whole
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from sim.experiments.plan import Plan
 from sim.report.content import content_of
-from sim.report.write import write_report
 from sim.scenario import Scenario
 from sim.summary import Summary
 
 if TYPE_CHECKING:
     from sim.report.charts import Charts
 
-__all__ = ["csp_hash", "figures_json", "render_html", "write_report"]
+__all__ = ["csp_hash", "figures_json", "render_html"]
 
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 

@@ -34,12 +34,33 @@ class Call:
     number = 1  # which try of its stage
     stage = 0
     done = False  # the client has heard an outcome
+    outcome: Outcome | None = None  # which, where it was an error
+    generation = 0  # of the circuit breaker that let it through
     odd = False  # not the plain first call of a request: the log then keeps all of it
 
     def __init__(self, station: Station, request: int, send_s: float) -> None:
         self.station = station
         self.request = request
         self.send_s = send_s
+
+
+class Worked:
+    """What services came to where only the run can tell: columns with a row for each service begun."""
+
+    def __init__(self) -> None:
+        self.request: list[int] = []
+        self.service: list[int] = []
+        self.first_s: list[float] = []  # NaN where no answer token came
+        self.free_s: list[float] = []
+        self.tokens: list[int] = []  # thoughts and answer worked off
+
+    def add(self, call: Call, first_s: float, free_s: float, tokens: int) -> None:
+        """Note how the service of ``call`` ended."""
+        self.request.append(call.request)
+        self.service.append(call.service)
+        self.first_s.append(first_s)
+        self.free_s.append(free_s)
+        self.tokens.append(tokens)
 
 
 class Caller(Protocol):
@@ -168,9 +189,19 @@ class Station:
         if not call.done:
             self.client.served(call, now)
 
+    def _change_queue(self, by: int, now: float) -> None:
+        waiting = self.waiting_calls
+        self._queue_integral += waiting * (now - self._queue_since_s)
+        self._queue_since_s = now
+        self.waiting_calls = waiting + by
+
     def waiting(self) -> list[Call]:
-        """Calls that have not begun."""
+        """Calls under way that are no events of the clock: those that have not begun."""
         return []
+
+    def worked(self) -> Worked | None:
+        """After the run: times and tokens of the services where it made them; None where columns tell."""
+        return None
 
     def give_up(self, call: Call, now: float) -> None:
         """Hear that the client stopped waiting for a call that has not begun."""

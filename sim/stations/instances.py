@@ -1,26 +1,34 @@
-"""Own instances: a fixed number of slots and one first-come queue with a bound."""
+"""Own instances: a fixed number of slots and one queue with a bound, by priority and first come in each."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from sim.engine.clock import Clock
 from sim.records import Outcome, Reason
 from sim.scenario import Instances
 from sim.stations.base import Call, Caller, Services, Station
+from sim.stations.line import make_line
 
 
 class InstanceStation(Station):
     """``count * slots`` servers. A call that finds them busy waits; one that finds the queue full fails."""
 
     def __init__(
-        self, name: str, index: int, clock: Clock, client: Caller, services: Services, spec: Instances
+        self,
+        name: str,
+        index: int,
+        clock: Clock,
+        client: Caller,
+        services: Services,
+        spec: Instances,
+        levels: list[int] | None = None,
     ) -> None:
+        """``levels`` are the priorities of all requests; None where all are equal."""
         super().__init__(name, index, clock, client, services)
         self.servers = self._slots = spec.count * spec.slots
         self._bound = math.inf if spec.queue_limit is None else spec.queue_limit
-        self._queue: deque[Call] = deque()
+        self._queue = make_line(levels)
 
     def submit(self, call: Call, now: float) -> None:
         """Serve, queue or refuse."""
@@ -39,12 +47,6 @@ class InstanceStation(Station):
             self._peak_system = max(self._peak_system, self._slots + self._peak_queue)
         if self._timeout_s < math.inf:
             self.client.expire_at(call.send_s + self._timeout_s, call)
-
-    def _change_queue(self, by: int, now: float) -> None:
-        waiting = self.waiting_calls
-        self._queue_integral += waiting * (now - self._queue_since_s)
-        self._queue_since_s = now
-        self.waiting_calls = waiting + by
 
     def _free(self, call: Call) -> None:
         """A slot is free: hand it to the head of the queue, or let it idle."""

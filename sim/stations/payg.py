@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sim.engine.clock import Clock
-from sim.records import Outcome
+from sim.records import Outcome, Reason
 from sim.stations.base import Call, Caller, Services, Station
+from sim.stations.contention import SharedPool
 from sim.stations.limiters import Limiters
 
 
@@ -20,14 +21,22 @@ class PaygStation(Station):
         services: Services,
         limiters: Limiters,
         input_tokens: list[int],
+        pool: SharedPool | None = None,
     ) -> None:
+        """``pool`` is the shared capacity behind a priority threshold; None where nobody else presses."""
         super().__init__(name, index, clock, client, services)
-        self._limiters, self._input_tokens = limiters, input_tokens
+        self._limiters, self._input_tokens, self._pool = limiters, input_tokens, pool
 
     def submit(self, call: Call, now: float) -> None:
         """Admit, or refuse with the wait until the limit would let the call pass."""
-        wait_s, reason = self._limiters.admit(now, self._input_tokens[call.request])
+        tokens, pool = self._input_tokens[call.request], self._pool
+        if pool is not None and pool.refuses(now, tokens, call.request, call.number):
+            self.client.refused(call, now, Outcome.THROTTLED, Reason.CONTENTION, 0.0)
+            return
+        wait_s, reason = self._limiters.admit(now, tokens)
         if wait_s:
             self.client.refused(call, now, Outcome.THROTTLED, reason, wait_s)
-        else:
-            self._begin(call, now)
+            return
+        if pool is not None:
+            pool.take(tokens)
+        self._begin(call, now)

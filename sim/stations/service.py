@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.schema import ModelProfile
-from sim.scenario import Endpoint
+from sim.scenario import Endpoint, Instances
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ Tokens = NDArray[np.int64]
 class Service:
     """Columns of one service of every request at one endpoint; seconds from begin, and tokens."""
 
-    first_s: Floats  # to the first answer token
+    first_s: Floats  # to the first answer chunk
     total_s: Floats  # to the last
     thinking: Tokens
     output: Tokens
@@ -45,6 +45,9 @@ def draw_service(
     cap = _output_cap(model, load)
     thinking = np.minimum(thinking, cap - 1)  # the cap covers thoughts and answer together
     output = np.minimum(load.output_tokens, cap - thinking)
+    if isinstance(endpoint, Instances) and endpoint.batching is not None:
+        unknown = np.zeros(len(load))  # the run makes the times
+        return Service(unknown, unknown, thinking, output)
     if endpoint.latency is not None:
         total = endpoint.latency.draw(load.luck.rng(f"latency/{name}", k), len(load))
         return Service(total, total, thinking, output)
@@ -61,8 +64,8 @@ def _by_law(
     prefill_s = law.prefill_s(uncached, load.cached_tokens, z, luck.uniforms(f"ttft-tail/{name}", n, k))
     own = luck.normals(f"pace/{name}", n, k)
     pace_s = law.pace_s(z, own, luck.uniforms(f"pace-tail/{name}", n, k))
-    first_s = prefill_s + thinking * pace_s
-    return Service(first_s, first_s + (output - 1) * pace_s, thinking, output)
+    first_s, total_s = law.reply_s(prefill_s, pace_s, thinking, output)
+    return Service(first_s, total_s, thinking, output)
 
 
 def _output_cap(model: ModelProfile | None, load: Workload) -> Tokens:

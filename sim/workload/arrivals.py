@@ -7,31 +7,44 @@ a longer run begins with the very arrivals of a shorter one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import singledispatch
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from profiles.errors import InputError
-from sim.scenario import MAX_REQUESTS, Evenly, FanOut, GammaRenewal, Hourly, Poisson
+from sim.distributions import Distribution
+from sim.scenario import MAX_REQUESTS
+from sim.scenario_arrivals import (
+    Clients,
+    Evenly,
+    ExponentialGaps,
+    FanOut,
+    GammaGaps,
+    GammaRenewal,
+    Hourly,
+    Mmpp,
+    Poisson,
+    Profile,
+    Varying,
+    WeibullGaps,
+    WeibullRenewal,
+)
+from sim.workload.gaps import renewals, unit_gaps
+from sim.workload.rates import (
+    Rate,
+    Span,
+    crowded,
+    grown,
+    local_times,
+    noisy,
+    profile_rate,
+    quarters,
+    varying_rate,
+)
 
 Floats = NDArray[np.float64]
-
-_STEP_S = 900.0  # every zone's offset and every clock change since 1972 is a multiple of 15 minutes
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The stretch of time to fill: its length, when it starts (UTC), whose clock on the wall counts."""
-
-    duration_s: float
-    start_utc: datetime
-    timezone: str = "UTC"
 
 
 @singledispatch
@@ -43,8 +56,7 @@ def arrive(spec: object, rng: Generator, span: Span) -> Floats:
 @arrive.register
 def poisson(spec: Poisson, rng: Generator, span: Span) -> Floats:
     """Poisson process: independent exponential gaps."""
-    events = _renewals(rng.standard_exponential, spec.rate_per_s * span.duration_s)
-    return _inside(events / spec.rate_per_s, span)
+    return _renewal(ExponentialGaps(), spec.rate_per_s, rng, span)
 
 
 @arrive.register
@@ -56,18 +68,14 @@ def evenly(spec: Evenly, rng: Generator, span: Span) -> Floats:
 
 @arrive.register
 def gamma_renewal(spec: GammaRenewal, rng: Generator, span: Span) -> Floats:
-    """Gamma renewal process in equilibrium, so that the rate holds from the first second on.
+    """Gamma renewal process in equilibrium, so that the rate holds from the first second on."""
+    return _renewal(GammaGaps(kind="gamma", cv=spec.cv), spec.rate_per_s, rng, span)
 
-    The first arrival is a residual gap: a uniform share of a length-biased gap, and the length-biased
-    Gamma(k) is Gamma(k + 1) (Cox, Renewal Theory, 1962, section 5).
-    """
-    shape = spec.cv**-2
-    residual = rng.random() * rng.standard_gamma(shape + 1) / shape
 
-    def gaps(n: int) -> Floats:
-        return rng.standard_gamma(shape, n) / shape
-
-    return _inside(_renewals(gaps, spec.rate_per_s * span.duration_s, residual) / spec.rate_per_s, span)
+@arrive.register
+def weibull_renewal(spec: WeibullRenewal, rng: Generator, span: Span) -> Floats:
+    """Weibull renewal process in equilibrium."""
+    return _renewal(WeibullGaps(kind="weibull", cv=spec.cv), spec.rate_per_s, rng, span)
 
 
 @arrive.register
@@ -77,38 +85,129 @@ def hourly(spec: Hourly, rng: Generator, span: Span) -> Floats:
     Hours are those of the wall clock: a day of 23 or 25 hours has each of its own hours' rates.
     """
     times, cumulative = cumulative_rate(spec, span)
-    events = _renewals(rng.standard_exponential, float(cumulative[-1]))
+    events = renewals(None, rng.standard_exponential, float(cumulative[-1]))
     return _inside(np.interp(events, cumulative, times), span)
 
 
 @arrive.register
 def fan_out(spec: FanOut, rng: Generator, span: Span) -> Floats:
     """Poisson jobs; all queries of a job at one instant. Sizes are rounded to whole numbers, at least 1."""
-    jobs = _inside(
-        _renewals(rng.standard_exponential, spec.jobs_per_s * span.duration_s) / spec.jobs_per_s, span
-    )
-    drawn = spec.queries.draw(rng.spawn(1)[0], len(jobs))
+    jobs = _renewal(ExponentialGaps(), spec.jobs_per_s, rng, span)
+    return _repeated(jobs, spec.queries, rng.spawn(1)[0], "queries")
+
+
+@arrive.register
+def mmpp(spec: Mmpp, rng: Generator, span: Span) -> Floats:
+    """Markov-modulated Poisson process, first state from the equilibrium: inversion given the path."""
+    path, gaps = rng.spawn(2)
+    rate = _state_path(spec, path, span)
+    return _changed(rate, renewals(None, gaps.standard_exponential, float(rate.cumulative()[-1])), span)
+
+
+@arrive.register
+def profile(spec: Profile, rng: Generator, span: Span) -> Floats:
+    """A process of unit-mean gaps run through the day and the week."""
+    return _modulated(spec, profile_rate(spec, span), rng, span)
+
+
+@arrive.register
+def varying(spec: Varying, rng: Generator, span: Span) -> Floats:
+    """A process of unit-mean gaps run through a rate by the clock of the run."""
+    return _modulated(spec, varying_rate(spec, span), rng, span)
+
+
+@arrive.register
+def clients(spec: Clients, rng: Generator, span: Span) -> Floats:
+    """Every client's renewal process, laid over one another."""
+    traits, *streams = rng.spawn(spec.count + 1)
+    share = np.arange(1, spec.count + 1, dtype=np.float64) ** -spec.skew
+    if spec.rates == "lognormal":
+        share = np.exp(spec.skew * traits.standard_normal(spec.count))
+    rates = spec.rate_per_s * share / share.sum()
+    cvs = np.maximum(spec.cv.draw(traits, spec.count), 0.05)
+    apart = [
+        _renewal(GammaGaps(kind="gamma", cv=float(cv)), float(rate), stream, span)
+        for rate, cv, stream in zip(rates, cvs, streams, strict=True)
+    ]
+    return np.sort(np.concatenate(apart))
+
+
+def _renewal(
+    gaps: GammaGaps | WeibullGaps | ExponentialGaps, rate_per_s: float, rng: Generator, span: Span
+) -> Floats:
+    first, source = unit_gaps(gaps, rng)
+    return _inside(renewals(first, source, rate_per_s * span.duration_s) / rate_per_s, span)
+
+
+def _modulated(spec: Profile | Varying, rate: Rate, rng: Generator, span: Span) -> Floats:
+    """Noise, growth and flash crowds on the rate, the gaps through it, and the batches."""
+    noise, gaps, sizes = rng.spawn(3)
+    rate = crowded(grown(rate, spec.growth_per_day), spec.crowds)
+    if spec.noise is not None:
+        rate = noisy(rate, spec.noise, noise)
+    first, source = unit_gaps(spec.gaps, gaps, spec.mean_rate_per_s)
+    times = _changed(rate, renewals(first, source, float(rate.cumulative()[-1])), span)
+    return times if spec.batch is None else _repeated(times, spec.batch, sizes, "batch")
+
+
+def _changed(rate: Rate, events: Floats, span: Span) -> Floats:
+    """Unit-rate events through the cumulative rate."""
+    total = float(rate.cumulative()[-1])
+    return _inside(rate.invert(events[: int(np.searchsorted(events, total))]), span)
+
+
+def _repeated(times: Floats, sizes: Distribution, rng: Generator, key: str) -> Floats:
+    """Each time as often as its batch is large: whole numbers, at least 1."""
+    drawn = sizes.draw(rng, len(times))
     if not float(drawn.sum()) < MAX_REQUESTS:
         raise InputError(
-            f"queries: {float(drawn.sum()):.3g} queries in all; right: at most {MAX_REQUESTS:,}, so give max"
+            f"{key}: {float(drawn.sum()):.3g} {key} in all; right: at most {MAX_REQUESTS:,}, so give max"
         )
-    return np.repeat(jobs, np.maximum(np.rint(drawn), 1).astype(np.int64))
+    return np.repeat(times, np.maximum(np.rint(drawn), 1).astype(np.int64))
+
+
+def _state_path(spec: Mmpp, rng: Generator, span: Span) -> Rate:
+    """The rate while the chain of states runs: equilibrium start, exponential stays."""
+    switch = np.array(spec.switch_per_s)
+    np.fill_diagonal(switch, 0.0)
+    leave = switch.sum(axis=1)
+    share = equilibrium(switch)
+    state = int(rng.choice(len(share), p=share))
+    reach = np.cumsum(switch / leave[:, None], axis=1)
+    times, states = [0.0], []
+    while times[-1] < span.duration_s:
+        states.append(state)
+        times.append(times[-1] + rng.standard_exponential() / leave[state])
+        state = min(int(np.searchsorted(reach[state], rng.random(), side="right")), len(share) - 1)
+    levels = np.array(spec.levels) * (spec.rate_per_s / float(share @ np.array(spec.levels)))
+    return Rate(np.array(times), levels[states], levels[states])
+
+
+def equilibrium(switch: Floats) -> Floats:
+    """Long-run shares of a chain's states from its jump rates (zero diagonal): pi Q = 0, sum 1."""
+    n = len(switch)
+    balance = (switch - np.diag(switch.sum(axis=1))).T
+    system = np.vstack([balance, np.ones(n)])
+    share = np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0]
+    share = np.maximum(share, 0.0)
+    return np.asarray(share / share.sum())
+
+
+def batched(spec: object) -> bool:
+    """Whether requests of one instant belong together: a job, or a batch."""
+    return isinstance(spec, FanOut) or (isinstance(spec, Profile | Varying) and spec.batch is not None)
 
 
 def cumulative_rate(spec: Hourly, span: Span) -> tuple[Floats, Floats]:
     """Knots of the expected number of arrivals: seconds from the start, and arrivals expected by then."""
-    epoch = span.start_utc.timestamp()
-    quarter = math.floor(epoch / _STEP_S)
-    inner = np.arange(quarter + 1, math.ceil((epoch + span.duration_s) / _STEP_S)) * _STEP_S - epoch
-    times = np.concatenate([[0.0], inner[inner < span.duration_s], [span.duration_s]])
+    times = quarters(span)
     expected = np.diff(times) * _rates(spec, span, times[:-1])
     return times, np.concatenate([[0.0], np.cumsum(expected)])
 
 
 def _rates(spec: Hourly, span: Span, times: Floats) -> Floats:
     """The rate in force from each of the times on."""
-    zone = ZoneInfo(span.timezone)
-    local = [(span.start_utc + timedelta(seconds=float(t))).astimezone(zone) for t in times]
+    local = local_times(span, times)
     hours = np.array([moment.hour for moment in local])
     weekend = np.array([moment.weekday() >= 5 for moment in local])
     shape = np.array(spec.shape)
@@ -117,22 +216,9 @@ def _rates(spec: Hourly, span: Span, times: Floats) -> Floats:
     return rates
 
 
-def _renewals(gaps: Callable[[int], Floats], total: float, first: float | None = None) -> Floats:
-    """Event times below ``total`` of a process with unit-mean gaps, drawn in blocks.
-
-    Each block carries on the running sum of the one before, so block sizes leave no trace.
-    """
-    blocks = [] if first is None else [np.array([first])]
-    last = 0.0 if first is None else first
-    while last < total:
-        missing = total - last
-        block = gaps(int(missing + 4 * math.sqrt(missing)) + 16)
-        block[0] += last
-        blocks.append(np.cumsum(block, out=block))
-        last = float(block[-1])
-    return np.concatenate(blocks) if blocks else np.empty(0)
-
-
 def _inside(times: Floats, span: Span) -> Floats:
     """The part of sorted times that lies before the end."""
     return times[: int(np.searchsorted(times, span.duration_s))]
+
+
+__all__ = ["Span", "arrive", "batched", "cumulative_rate", "equilibrium"]

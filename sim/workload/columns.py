@@ -15,9 +15,10 @@ from sim.luck import Luck
 class Workload:
     """One row a request, in order of arrival.
 
-    A session's next turn (``follows`` its predecessor, -1: none) comes ``think_s`` after the answer before it, so
-    its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1 where the model's own law draws it; ``deadline_s`` is seconds after
-    arrival, infinite where there is none. ``luck`` holds every further draw a run needs.
+    A session's next turn (``follows`` its predecessor, -1: none) comes ``think_s`` after the answer before
+    it, so its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1
+    where the model's own law draws it; ``deadline_s`` is seconds after arrival, infinite where there is
+    none. ``luck`` holds every further draw a run needs.
     """
 
     class_names: tuple[str, ...]

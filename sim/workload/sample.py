@@ -10,16 +10,21 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
 from sim.scenario import RequestClass, Scenario
-from sim.workload.arrivals import Span, arrive
+from sim.scenario_classes import Session
+from sim.workload.arrivals import arrive, batched
 from sim.workload.columns import Workload
+from sim.workload.rates import Span
+from sim.workload.sessions import draw_turns
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
 
 Floats = NDArray[np.float64]
@@ -35,6 +40,10 @@ class _Load:
     cached_tokens: Tokens
     output_tokens: Tokens
     difficulty: NDArray[np.float32]
+    thinking_tokens: Tokens
+    follows: Tokens
+    think_s: NDArray[np.float32]
+    group: Tokens
 
 
 def sample(scenario: Scenario, luck: Luck) -> Workload:
@@ -71,24 +80,104 @@ def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span) -> _Load:
     assert spec.output_tokens is not None
     with _at(f"classes.{name}.arrivals"):
         arrival_s = arrive(spec.arrivals, luck.rng(f"arrivals/{name}"), span)
+    if spec.session is not None:
+        return _conversations(name, spec, spec.session, arrival_s, luck, span)
     n = len(arrival_s)
     inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
     outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
-    return _Load(arrival_s, inputs, _share(inputs, spec), outputs, _difficulty(name, spec, luck, n))
+    if spec.rank_correlation:
+        outputs = _coupled(inputs, outputs, spec.rank_correlation, luck.rng(f"lengths/{name}"))
+    jobs = batched(spec.arrivals)
+    group = np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1 if jobs else np.full(n, -1)
+    return _single(name, spec, luck, arrival_s, inputs, _share(inputs, spec), outputs, group.astype(np.int32))
+
+
+def _conversations(
+    name: str, spec: RequestClass, session: Session, starts_s: Floats, luck: Luck, span: Span
+) -> _Load:
+    """Every turn of the sessions that start at the given times."""
+    assert spec.input_tokens is not None
+    assert spec.output_tokens is not None
+
+    def draw(stream: str, law: Distribution, n: int) -> Floats:
+        return _values(f"classes.{name}.session ({stream})", law, luck, f"{stream}/{name}", n)
+
+    rows = draw_turns(
+        session, starts_s, spec.input_tokens, spec.output_tokens, spec.cached_share, span.duration_s, draw
+    )
+    _refuse_long(f"classes.{name}.session", rows.input_tokens)
+    _refuse_long(f"classes.{name}.output_tokens", rows.output_tokens)
+    n = len(rows.arrival_s)
+    return _Load(
+        rows.arrival_s,
+        rows.input_tokens.astype(np.int32),
+        np.minimum(rows.cached_tokens, rows.input_tokens).astype(np.int32),
+        rows.output_tokens.astype(np.int32),
+        _difficulty(name, spec, luck, n),
+        _thoughts(name, spec, luck, n),
+        rows.follows.astype(np.int32),
+        rows.think_s.astype(np.float32),
+        rows.group.astype(np.int32),
+    )
 
 
 def _replayed(name: str, spec: RequestClass, rows: TraceRows, luck: Luck, span: Span) -> _Load:
     """The rows before the end of the run; the recorder's own cached prefixes where it kept them."""
     n = int(np.searchsorted(rows.arrival_s, span.duration_s))
     inputs = rows.input_tokens[:n].astype(np.int32)
-    cached = rows.cached_tokens
+    cached = _share(inputs, spec) if rows.cached_tokens is None else rows.cached_tokens[:n].astype(np.int32)
+    outputs = rows.output_tokens[:n].astype(np.int32)
+    return _single(name, spec, luck, rows.arrival_s[:n], inputs, cached, outputs, np.full(n, -1, np.int32))
+
+
+def _single(
+    name: str,
+    spec: RequestClass,
+    luck: Luck,
+    arrival_s: Floats,
+    inputs: Tokens,
+    cached: Tokens,
+    outputs: Tokens,
+    group: Tokens,
+) -> _Load:
+    """Requests that follow no other."""
+    n = len(arrival_s)
     return _Load(
-        rows.arrival_s[:n],
+        arrival_s,
         inputs,
-        _share(inputs, spec) if cached is None else cached[:n].astype(np.int32),
-        rows.output_tokens[:n].astype(np.int32),
+        cached,
+        outputs,
         _difficulty(name, spec, luck, n),
+        _thoughts(name, spec, luck, n),
+        np.full(n, -1, np.int32),
+        np.zeros(n, np.float32),
+        group,
     )
+
+
+def _thoughts(name: str, spec: RequestClass, luck: Luck, n: int) -> Tokens:
+    """The class's own law of thinking tokens; -1 leaves them to the model's."""
+    if spec.thinking_tokens is None:
+        return np.full(n, -1, np.int32)
+    where = f"classes.{name}.thinking_tokens"
+    values = _values(where, spec.thinking_tokens, luck, f"thinking/{name}", n)
+    _refuse_long(where, values)
+    return np.maximum(np.rint(values), 0).astype(np.int32)
+
+
+def _coupled(inputs: Tokens, outputs: Tokens, rank_correlation: float, rng: Generator) -> Tokens:
+    """The same outputs in another order, so that ranks go together as under a Gaussian copula.
+
+    Spearman's rho of a normal pair with correlation r is ``6 / pi * asin(r / 2)`` (Kruskal, 1958); reordering
+    keeps both laws exactly (Iman and Conover, 1982).
+    """
+    r = 2 * math.sin(math.pi * rank_correlation / 6)
+    z = np.empty(len(inputs))
+    z[np.argsort(inputs + rng.random(len(inputs)))] = np.sort(rng.standard_normal(len(inputs)))
+    partner = r * z + math.sqrt(1 - r * r) * rng.standard_normal(len(inputs))
+    coupled = np.empty_like(outputs)
+    coupled[np.argsort(partner)] = np.sort(outputs)
+    return coupled
 
 
 def _values(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> Floats:
@@ -99,10 +188,14 @@ def _values(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> F
 def _tokens(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> Tokens:
     """Whole numbers of tokens, at least 1."""
     values = _values(where, law, luck, stream, n)
-    largest = float(values.max(initial=0.0))
+    _refuse_long(where, values)
+    return np.maximum(np.rint(values), 1).astype(np.int32)
+
+
+def _refuse_long(where: str, tokens: Floats) -> None:
+    largest = float(tokens.max(initial=0.0))
     if not largest <= MAX_TOKENS:
         raise InputError(f"{where}: drew {largest:.3g} tokens; right: at most {MAX_TOKENS:,}, so give max")
-    return np.maximum(np.rint(values), 1).astype(np.int32)
 
 
 def _share(inputs: Tokens, spec: RequestClass) -> Tokens:
@@ -118,26 +211,51 @@ def _difficulty(name: str, spec: RequestClass, luck: Luck, n: int) -> NDArray[np
 
 def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
     """All classes' rows as one workload, sorted by arrival; equal times keep the order of the classes."""
-    sizes = [len(load.arrival_s) for load in loads]
+    sizes, groups = [len(load.arrival_s) for load in loads], [load.group for load in loads]
     specs = list(scenario.classes.values())
     deadlines = [math.inf if spec.deadline_s is None else spec.deadline_s for spec in specs]
-    workload = Workload(
+    order = np.argsort(np.concatenate([load.arrival_s for load in loads]), kind="stable")
+
+    def column(name: str) -> NDArray[Any]:  # one at a time: ten million rows twice over would be a gigabyte
+        return np.concatenate([getattr(load, name) for load in loads])[order]
+
+    def spread(values: list[Any], kind: type[np.generic]) -> NDArray[Any]:
+        return np.repeat(np.array(values, kind), sizes)[order]
+
+    return Workload(
         class_names=tuple(scenario.classes),
         luck=luck,
-        arrival_s=np.concatenate([load.arrival_s for load in loads]),
-        class_id=np.repeat(np.arange(len(loads), dtype=np.int16), sizes),
-        input_tokens=np.concatenate([load.input_tokens for load in loads]),
-        cached_tokens=np.concatenate([load.cached_tokens for load in loads]),
-        output_tokens=np.concatenate([load.output_tokens for load in loads]),
-        thinking_tokens=np.full(sum(sizes), -1, np.int32),
-        max_output_tokens=np.repeat(np.array([s.max_output_tokens or 0 for s in specs], np.int32), sizes),
-        priority=np.repeat(np.array([s.priority for s in specs], np.int8), sizes),
-        deadline_s=np.repeat(np.array(deadlines, np.float32), sizes),
-        difficulty=np.concatenate([load.difficulty for load in loads]),
-        follows=np.full(sum(sizes), -1, np.int32),
-        think_s=np.zeros(sum(sizes), np.float32),
-        group=np.full(sum(sizes), -1, np.int32),
+        arrival_s=column("arrival_s"),
+        class_id=spread(list(range(len(loads))), np.int16),
+        input_tokens=column("input_tokens"),
+        cached_tokens=column("cached_tokens"),
+        output_tokens=column("output_tokens"),
+        thinking_tokens=column("thinking_tokens"),
+        max_output_tokens=spread([spec.max_output_tokens or 0 for spec in specs], np.int32),
+        priority=spread([spec.priority for spec in specs], np.int8),
+        deadline_s=spread(deadlines, np.float32),
+        difficulty=column("difficulty"),
+        follows=_followed(_shifted([load.follows for load in loads], sizes), order),
+        think_s=column("think_s"),
+        group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
     )
-    if len(loads) == 1:
-        return workload
-    return workload.take(np.argsort(workload.arrival_s, kind="stable"))
+
+
+def _followed(follows: Tokens, order: NDArray[np.intp]) -> Tokens:
+    """The predecessors' places after the sorting."""
+    if not (follows >= 0).any():
+        return follows
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    before = follows[order]
+    return np.where(before >= 0, place[before], np.int32(-1))
+
+
+def _shifted(columns: list[Tokens], sizes: list[int]) -> Tokens:
+    """Numbers of each column moved past those of the columns before it; -1 stays."""
+    starts = np.cumsum([0, *sizes[:-1]])
+    moved = [
+        np.where(column >= 0, column + np.int32(start), np.int32(-1))
+        for column, start in zip(columns, starts, strict=True)
+    ]
+    return np.concatenate(moved)

@@ -59,7 +59,7 @@ def read_trace(trace: Trace) -> TraceRows:
     path = find_trace(trace.path)
     if path is None:
         raise InputError(f"{trace.path}: no such trace file; looked in {_listed(searched_folders())}")
-    with _opened(path) as file:
+    with opened(path) as file:
         rows = _READERS[trace.format](path, file)
     if not len(rows):
         raise InputError(f"{path}: a trace of no rows; right: at least one request")
@@ -131,7 +131,7 @@ class _Place:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path) -> Iterator[TextIO]:
     """The file as text, unpacked when its first bytes are gzip's."""
     try:
         with path.open("rb") as probe:

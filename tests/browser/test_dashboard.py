@@ -133,7 +133,7 @@ def test_move_a_slider_run_and_read_the_recommendation(server, visit, tmp_path):
     sentence.wait_for()
     settle(page)
     page.locator(".js-plotly-plot").nth(1).wait_for()
-    assert "a month (95 % interval $" in sentence.inner_text()  # dollars, not LaTeX
+    assert "a month (95% interval $" in sentence.inner_text()  # dollars, not LaTeX
     assert page.locator(".js-plotly-plot").count() == 2
     photograph(page, "plan-light", tmp_path)
     page.reload()

@@ -4,7 +4,7 @@
     mapping = scenario_of(read_cases()["mmc-01"], requests=100_000, seed=1)
 
 The mapping can be written to a YAML file and run with ``proflash run``. Cases whose stations do not
-exist yet (processor sharing, priorities, modulated arrivals, abandonment) are not in the file.
+exist yet (preemption, abandonment, refill in ticks) are not in the file.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def study(
     routing: Mapping | None = None,
     client: Mapping | None = None,
     input_tokens: Mapping | None = None,
+    output_tokens: Mapping | None = None,
 ) -> Mapping:
     """A steady-state study of one class, with a warm-up of 5 %."""
     duration_s = requests / rate_per_s
@@ -92,7 +93,7 @@ def study(
             "customer": {
                 "arrivals": arrivals,
                 "input_tokens": input_tokens or constant(1),
-                "output_tokens": constant(1),
+                "output_tokens": output_tokens or constant(1),
             }
         },
         "endpoints": endpoints,
@@ -165,6 +166,61 @@ def _retrial(p: Mapping, requests: float) -> Mapping:
     station = instances(exponential(1 / p["service_rate_per_s"]), p["servers"], queue_limit=0)
     client = {"max_attempts": 10**6, "backoff": backoff}
     return single(poisson(rate), rate, station, requests, client=client)
+
+
+def batching(step_s: Mapping, max_batch: int) -> Mapping:
+    """One machine that batches continuously."""
+    return {"buy": "instances", "batching": {"max_batch": max_batch, "step_s": step_s}}
+
+
+def _processor_sharing(p: Mapping, requests: float) -> Mapping:
+    """A step gives each of n jobs a token and takes n times as long as for one: equal shares."""
+    mean_s, tokens = p["size_mean_s_at_full_speed"], 100_000
+    law = {"kind": p["size"], "mean": float(tokens)} | ({"cv": p["size_cv"]} if "size_cv" in p else {})
+    step = {"intercept_s": 0.0, "per_sequence_s": mean_s / tokens}
+    rate = p["arrival_rate_per_s"]
+    return single(poisson(rate), rate, batching(step, 10**9), requests, output_tokens=law)
+
+
+FINER = 1_000  # the textbook's tokens flow; with a thousand to one of its own ours do nearly
+
+
+def _continuous_batching(p: Mapping, requests: float) -> Mapping:
+    step = {
+        "intercept_s": p["step_time_intercept_s"] / FINER,
+        "per_sequence_s": p["step_time_slope_s_per_sequence"] / FINER,
+    }
+    rate, tokens = p["arrival_rate_per_s"], exponential(p["output_tokens_mean"] * FINER)
+    machine = batching(step, p["max_batch_size"])
+    return single(poisson(rate), rate, machine, requests, output_tokens=tokens)
+
+
+def by_priority(classes: list[tuple[float, float]], station: Mapping, requests: float) -> Mapping:
+    """Classes ``(rate, mean tokens)``, the first served first; exponential token counts."""
+    rate = sum(rate for rate, _ in classes)
+    named = {
+        f"class{k}": {
+            "arrivals": poisson(one),
+            "input_tokens": constant(1),
+            "output_tokens": exponential(tokens),
+            "priority": k - 1,
+        }
+        for k, (one, tokens) in enumerate(classes, 1)
+    }
+    return single(poisson(rate), rate, station, requests) | {"classes": named}
+
+
+def _cobham(p: Mapping, requests: float) -> Mapping:
+    """One server whose times differ by class: a machine that takes one at a time, 0.1 ms a token."""
+    step_s = 1e-4
+    means = [mean_s / step_s for mean_s in p["class_service_means_s"]]
+    classes = list(zip(p["class_arrival_rates_per_s"], means, strict=True))
+    return by_priority(classes, batching({"intercept_s": step_s}, 1), requests)
+
+
+def _priority_mmc(p: Mapping, requests: float) -> Mapping:
+    station = instances(exponential(1 / p["service_rate_per_s"]), p["servers"])
+    return by_priority([(rate, 1.0) for rate in p["class_arrival_rates_per_s"]], station, requests)
 
 
 # --- limits -----------------------------------------------------------------------------------
@@ -274,6 +330,10 @@ _BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
     "gg1_bounds": _gg1,
     "batch_arrivals": _batches,
     "retrial": _retrial,
+    "mg1_ps": _processor_sharing,
+    "continuous_batching": _continuous_batching,
+    "priority_nonpreemptive": _cobham,
+    "priority_mmc": _priority_mmc,
     "token_bucket": _token_bucket,
     "fixed_window": _fixed_window,
     "sliding_log": _sliding_log,

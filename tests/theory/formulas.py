@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,31 @@ def mmck_law(rate: float, mean_s: float, servers: int, capacity: int) -> NDArray
         weights.append(weights[-1] * rate * mean_s / min(n, servers))
     law = np.array(weights)
     return law / law.sum()
+
+
+def cobham_waits_s(rates: Sequence[float], mean_s: float, servers: int) -> list[float]:
+    """Mean wait of each class, the first served first: M/M/c with equal means (Cobham 1954)."""
+    delay_s = erlang_c(servers, sum(rates) * mean_s) * mean_s / servers
+    loads = [0.0]
+    for rate in rates:
+        loads.append(loads[-1] + rate * mean_s / servers)
+    return [delay_s / ((1 - before) * (1 - after)) for before, after in pairwise(loads)]
+
+
+def batching_law(
+    rate: float, tokens: float, step_s: tuple[float, float], most: int, states: int
+) -> NDArray[np.float64]:
+    """Number in system of a machine whose step takes ``a + b n`` for n sequences, at most ``most`` of them.
+
+    Exponential answers of mean ``tokens``: a birth and death chain with death rate n / (a + b n) / tokens.
+    """
+    logs = [0.0]
+    for n in range(1, states):
+        running = min(n, most)
+        death = running / (step_s[0] + step_s[1] * running) / tokens
+        logs.append(logs[-1] + math.log(rate / death))
+    law = np.exp(np.array(logs) - max(logs))
+    return np.asarray(law / law.sum())
 
 
 def tandem_response_s(rate: float, stages: Sequence[tuple[float, int]]) -> float:

@@ -148,6 +148,73 @@ def transient(records: Records, scenario: Scenario, case: Case) -> Metrics:
     return found
 
 
+def sharing(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """One processor shared by all: sizes are the seconds a job would take alone."""
+    a = records.attempts
+    late = a.send_s >= scenario.study.warmup_s
+    tokens = a.output_tokens.astype(float)
+    size_s = tokens * scenario.endpoints["queue"].batching.step_s.per_sequence_s
+    response_s, alone_s = (a.end_s - a.send_s)[late], size_s[late]
+    twice = 2 * case.parameters["size_mean_s_at_full_speed"]
+    near = np.abs(alone_s / twice - 1) < 0.2  # the mean response is in proportion to the size
+    level = time_average(a.send_s, a.end_s, scenario)
+    busy_s = _union_s(a.send_s, a.end_s, scenario)
+    return {
+        **_spread(response_s, "response_s"),
+        "utilization": busy_s / scenario.measured_s,
+        "p_empty": 1 - busy_s / scenario.measured_s,
+        "mean_slowdown": float((response_s / alone_s).mean()),
+        "mean_in_system": level,
+        "mean_response_of_size_2x_mean_s": float((response_s / alone_s)[near].mean() * twice),
+    }
+
+
+def _union_s(begin_s: Floats, end_s: Floats, scenario: Scenario) -> float:
+    """Seconds of the measured stretch in which at least one interval is open."""
+    low, high = scenario.study.warmup_s, scenario.duration_s
+    order = np.argsort(begin_s)
+    begin, end = np.clip(begin_s[order], low, high), np.clip(end_s[order], low, high)
+    until = np.concatenate([[low], np.maximum.accumulate(end)[:-1]])
+    return float(np.maximum(end - np.maximum(begin, until), 0.0).sum())
+
+
+def batch(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """A machine that batches; to wait for the present step only is not to wait, as tokens flow in theory."""
+    a, spec = records.attempts, scenario.endpoints["queue"].batching
+    late = a.send_s >= scenario.study.warmup_s
+    longest_step_s = spec.step_s.intercept_s + spec.step_s.per_sequence_s * spec.max_batch
+    raw_s, inside_s = (a.begin_s - a.send_s)[late], (a.end_s - a.begin_s)[late]
+    wait_s = np.where(raw_s <= longest_step_s, 0.0, raw_s)
+    in_batch = time_average(a.begin_s, a.end_s, scenario)
+    measured = (a.end_s >= scenario.study.warmup_s) & (a.end_s < scenario.duration_s)
+    tokens = case.parameters["output_tokens_mean"]
+    return {
+        **_spread(wait_s, "wait_s"),
+        **_spread(wait_s + inside_s, "response_s"),
+        "p_wait": float((wait_s > 0).mean()),
+        "mean_in_batch": in_batch,
+        "mean_time_in_batch_s": float(inside_s.mean()),
+        "mean_in_system": time_average(a.send_s, a.end_s, scenario),
+        "p_idle": 1 - _union_s(a.send_s, a.end_s, scenario) / scenario.measured_s,
+        "token_throughput_per_s": measured.sum() * tokens / scenario.measured_s,
+        "mean_time_per_output_token_s": float(inside_s.mean() / tokens),
+    }
+
+
+def priorities(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Each class by itself, and the servers."""
+    a, found = records.attempts, {}
+    late = a.send_s >= scenario.study.warmup_s
+    for k in range(len(scenario.classes)):
+        mine = late & (records.workload.class_id[a.request] == k)
+        wait_s = (a.begin_s - a.send_s)[mine]
+        found[f"class{k + 1}_mean_wait_s"] = float(wait_s.mean())
+        found[f"class{k + 1}_mean_response_s"] = float((a.end_s - a.send_s)[mine].mean())
+    busy = time_average(a.begin_s, a.end_s, scenario)
+    p_wait = float(((a.begin_s - a.send_s)[late] > 0).mean())
+    return found | {"utilization": busy / records.stations[0].servers, "p_wait": p_wait}
+
+
 _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "token_bucket": limits,
     "fixed_window": limits,
@@ -159,5 +226,9 @@ _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "tandem": tandem,
     "routed_split": split,
     "retrial": retrial,
+    "mg1_ps": sharing,
+    "continuous_batching": batch,
+    "priority_nonpreemptive": priorities,
+    "priority_mmc": priorities,
     "mm1_transient": transient,
 }

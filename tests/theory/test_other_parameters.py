@@ -2,8 +2,9 @@
 
 import formulas
 import measures
+import numpy as np
 import pytest
-from cases import constant, exponential, instances, limited, poisson, single, study
+from cases import batching, by_priority, constant, exponential, instances, limited, poisson, single, study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +99,45 @@ def test_mmck_and_erlang_b(catalog, a, servers, room):
     rows = replications(mapping, catalog, measures.station)
     assert_close(rows, {"throughput_per_s": rate * (1 - law[-1]), "mean_in_system": law @ range(len(law))})
     assert_close(rows, {"p_loss": float(law[-1])}, widest=1.0 if law[-1] < 0.05 else 0.2)
+
+
+@FEW
+@given(load=loads, servers=st.integers(1, 9), shares=st.sampled_from([(0.5, 0.5), (0.1, 0.3, 0.6)]))
+def test_priorities_by_cobham(catalog, load, servers, shares):
+    rates = [load * servers * share for share in shares]
+    station = instances(exponential(1.0), servers)
+    mapping = by_priority([(rate, 1.0) for rate in rates], station, REQUESTS)
+    waits = formulas.cobham_waits_s(rates, 1.0, servers)
+    rows = replications(mapping, catalog, lambda *run: measures.priorities(*run, None))
+    exact = {f"class{k}_mean_wait_s": wait for k, wait in enumerate(waits, 1)}
+    assert_close(rows, exact, widest=1.0 if load < 0.6 else 0.5)
+
+
+@settings(FEW, max_examples=2)
+@given(load=loads, most=st.sampled_from([1, 5, 20]), slope=st.sampled_from([0.0, 0.1, 1.0]))
+def test_continuous_batching(catalog, load, most, slope):
+    step_s = (1e-5, slope * 1e-5)
+    rate = load * most / (step_s[0] + step_s[1] * most) / 1e5
+    station = batching({"intercept_s": step_s[0], "per_sequence_s": step_s[1]}, most)
+    mapping = single(poisson(rate), rate, station, REQUESTS, output_tokens=exponential(1e5))
+    law = formulas.batching_law(rate, 1e5, step_s, most, 2_000)
+    n = np.arange(len(law))
+    rows = replications(mapping, catalog, measures.station)
+    assert_close(rows, {"mean_in_system": law @ n}, widest=0.2)
+
+
+@settings(FEW, max_examples=2)
+@given(load=loads, law=st.sampled_from(["gamma", "lognormal", "uniform"]))
+def test_a_shared_processor_minds_the_mean_size_only(catalog, load, law):
+    laws = {
+        "gamma": {"kind": "gamma", "mean": 1e5, "cv": 1.4},
+        "lognormal": {"kind": "lognormal", "mean": 1e5, "cv": 1.0},
+        "uniform": {"kind": "uniform", "low": 0.0, "high": 2e5},
+    }
+    station = batching({"intercept_s": 0.0, "per_sequence_s": 1e-5}, 10**9)
+    mapping = single(poisson(load), load, station, REQUESTS, output_tokens=laws[law])
+    rows = replications(mapping, catalog, measures.station)
+    assert_close(rows, {"mean_response_s": 1 / (1 - load)}, widest=0.25)
 
 
 @settings(FEW, max_examples=3)

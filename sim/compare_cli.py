@@ -1,0 +1,152 @@
+"""``compare``: several policies on the same traffic, their paired differences and who is beaten by whom."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from profiles.errors import InputError
+from profiles.yaml_io import read_yaml
+from sim.cli import JobsOption, JsonOption, ReplicationsOption, ScenarioArg, SeedOption, SetOption
+from sim.experiments.frontier import Comparison, Point, comparison
+from sim.experiments.plan import routings
+from sim.experiments.study import compare
+from sim.policies.files import load_policy_file
+from sim.report import words
+from sim.scenario import Scenario
+from sim.scenario_file import load_scenario
+from sim.stats import Estimate
+
+app = typer.Typer(help="Compare routing policies.", no_args_is_help=True)
+
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME[ {KEY: VALUE}]",
+        help="A policy, with its parameters as a YAML mapping after the name. Repeatable; "
+        "the first is the baseline. Default: what plan compares.",
+    ),
+]
+PolicyFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy-file",
+        metavar="FILE.py:CLASS",
+        help="A policy of your own, called by its class name. The file is run as code. Repeatable.",
+    ),
+]
+
+
+@app.command("compare")
+def compare_command(
+    scenario: ScenarioArg,
+    policies: PolicyOption = None,
+    policy_files: PolicyFileOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    replications: ReplicationsOption = None,
+    jobs: JobsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare routing policies on the same traffic: paired differences and the Pareto frontier."""
+    own = [load_policy_file(spec) for spec in policy_files or ()]
+    changes = [f"seed={seed}"] * (seed is not None) + [f"replications={replications}"] * bool(replications)
+    spec = load_scenario(scenario, [*(overrides or ()), *changes])
+    found = comparison(compare(spec, asked_routings(spec, policies or (), own), jobs=max(jobs, 1)))
+    if as_json:
+        sys.stdout.write(found.to_json())
+    else:
+        print_comparison(found)
+
+
+def asked_routings(
+    scenario: Scenario, texts: Sequence[str], own: Sequence[str] = ()
+) -> dict[str, Mapping[str, Any]]:
+    """The routings to compare, by label: those asked for, else plan's, and each policy from a file.
+
+    Raises InputError for a text that is no policy's name with a mapping, or that comes twice.
+    """
+    if not texts:
+        return {**routings(scenario), **{name: {"policy": name} for name in own}}
+    named = [text.split(" ", 1)[0].split("{", 1)[0] for text in texts]
+    found: dict[str, Mapping[str, Any]] = {}
+    for text in [*texts, *(name for name in own if name not in named)]:
+        if text in found:
+            raise InputError(f"--policy {text}: given twice")
+        found[text] = read_routing(text)
+    return found
+
+
+def read_routing(text: str) -> dict[str, Any]:
+    """The routing block in ``split {weights: {pro: 1, flash: 3}}``."""
+    name, brace, rest = text.strip().partition("{")
+    parameters = read_yaml(brace + rest) if brace else {}
+    if not name.strip() or len(name.split()) > 1 or "policy" in parameters:
+        right = "a policy's name, then its parameters, e.g. static {endpoint: pro}"
+        raise InputError(f"--policy {text}: right: {right}")
+    return {"policy": name.strip(), **parameters}
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def print_comparison(found: Comparison) -> None:
+    """Where each policy stands, then each against the first."""
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(_standings(found))
+    if len(found.points) > 1:
+        console.print(_against(found))
+    console.print(
+        "Frontier: no other policy is at least as good on all four figures and better on one. "
+        "Compliant: every SLO, quality bar and budget of the scenario is met."
+    )
+
+
+def _standings(found: Comparison) -> Table:
+    title = f"{found.scenario}: {len(found.points)} policies, {found.replications} replications each"
+    table = Table(title=title, title_justify="left")
+    for column in ("policy", "cost a month", "e2e p95", "adequate", "met a 429", "compliant", "frontier"):
+        table.add_column(column)
+    for point in found.points:
+        cells = [words.both(*pair) for pair in _cells(point.figures)]
+        table.add_row(escape(point.label), *cells, _compliance(point), _frontier(point))
+    return table
+
+
+def _cells(figures: Mapping[str, Estimate]) -> list[tuple[str, str]]:
+    cost, p95 = figures["usd_per_month"], figures["e2e_p95_s"]
+    shares = (figures["adequate_share"], figures["throttled_request_share"])
+    return [
+        (words.money(cost), words.money_interval(cost)),
+        (words.seconds(p95), words.seconds_interval(p95)),
+        *((words.share(one), words.share_interval(one)) for one in shares),
+    ]
+
+
+def _compliance(point: Point) -> str:
+    missed = [requirement.name for requirement in point.requirements if not requirement.met]
+    return "yes" if point.compliant else f"no: {escape(', '.join(missed))}"
+
+
+def _frontier(point: Point) -> str:
+    if point.dominated_by is None:
+        return "unknown"
+    return "yes" if point.on_frontier else f"beaten by {escape(', '.join(point.dominated_by))}"
+
+
+def _against(found: Comparison) -> Table:
+    table = Table(title=f"Against {escape(found.baseline)}, on the same traffic", title_justify="left")
+    for column in ("policy", "cost a month", "e2e p95", "adequate", "met a 429"):
+        table.add_column(column)
+    for point in found.points[1:]:
+        gaps = point.differences.values()
+        cells = (words.both(words.difference(gap), words.difference_interval(gap)) for gap in gaps)
+        table.add_row(escape(point.label), *cells)
+    return table

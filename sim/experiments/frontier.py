@@ -1,0 +1,137 @@
+"""Policies side by side: paired differences, and which of them no other beats on everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from sim.experiments.recommend import Requirement, requirements
+from sim.experiments.study import StudyRun, difference_of, figure
+from sim.stats import Estimate, sorted_quantile
+from sim.summary import RunResult
+
+COMPARISON_SCHEMA = "proflash/comparison/v1"
+
+# name, unit, and whether less is better
+CRITERIA = (
+    ("usd_per_month", "USD/month", True),
+    ("e2e_p95_s", "s", True),
+    ("adequate_share", "share", False),
+    ("throttled_request_share", "share", True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One policy: where it stands on each criterion, and against the first policy under the same luck."""
+
+    label: str
+    routing: dict[str, Any]
+    figures: dict[str, Estimate]
+    differences: dict[str, Estimate]  # this minus the first; empty for the first itself
+    requirements: tuple[Requirement, ...]
+    compliant: bool  # every requirement is met, none unknown
+    dominated_by: tuple[str, ...] | None  # no worse anywhere and better somewhere; None: a figure is unknown
+
+    @property
+    def on_frontier(self) -> bool | None:
+        """Whether no other policy beats it; None where a figure it stands on is unknown."""
+        return None if self.dominated_by is None else not self.dominated_by
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All policies of one scenario, the first of them the baseline."""
+
+    schema: str
+    scenario: str
+    baseline: str
+    replications: int
+    points: tuple[Point, ...]
+
+    def to_json(self) -> str:
+        """One JSON document; unknown figures are null."""
+        plain = TypeAdapter(Comparison).dump_python(self, mode="json")
+        return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def comparison(runs: Mapping[str, StudyRun]) -> Comparison:
+    """What `sim.experiments.study.compare` ran, judged. The frontier is that of the point estimates."""
+    baseline = next(iter(runs.values()))
+    figures = {label: figures_of(run) for label, run in runs.items()}
+    points = tuple(
+        _point(label, run, baseline, figures[label], dominators(label, figures))
+        for label, run in runs.items()
+    )
+    first = baseline.summary
+    return Comparison(COMPARISON_SCHEMA, first.scenario, points[0].label, first.replications, points)
+
+
+def figures_of(run: StudyRun) -> dict[str, Estimate]:
+    """The criteria of one policy."""
+    summary = run.summary
+    return {
+        "usd_per_month": summary.costs.usd_per_month,
+        "e2e_p95_s": summary.total.e2e_s["p95"],
+        "adequate_share": summary.total.adequate_share,
+        "throttled_request_share": summary.total.throttled_request_share,
+    }
+
+
+def dominators(label: str, figures: Mapping[str, Mapping[str, Estimate]]) -> tuple[str, ...] | None:
+    """Those that are no worse than ``label`` on every criterion and better on one; None: cannot be told."""
+    own = _costs(figures[label])
+    if own is None:
+        return None
+    others = ((name, _costs(found)) for name, found in figures.items() if name != label)
+    return tuple(name for name, found in others if found is not None and _beats(found, own))
+
+
+def _costs(figures: Mapping[str, Estimate]) -> tuple[float, ...] | None:
+    """The figures turned so that less is better; None where one is unknown."""
+    values = [figures[name].value for name, _, _ in CRITERIA]
+    signs = [1.0 if less else -1.0 for _, _, less in CRITERIA]
+    known = [sign * v for sign, v in zip(signs, values, strict=True) if v is not None]
+    return tuple(known) if len(known) == len(values) else None
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def _point(
+    label: str,
+    run: StudyRun,
+    baseline: StudyRun,
+    figures: dict[str, Estimate],
+    dominated_by: tuple[str, ...] | None,
+) -> Point:
+    scenario = run.world.scenario
+    asked = requirements(run.summary, scenario)
+    return Point(
+        label=label,
+        routing=dict(scenario.routing),
+        figures=figures,
+        differences={} if run is baseline else _differences(run, baseline),
+        requirements=asked,
+        compliant=all(requirement.met for requirement in asked),
+        dominated_by=dominated_by,
+    )
+
+
+def _differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
+    return {
+        name: difference_of(run, baseline, partial(_figure, name=name), unit) for name, unit, _ in CRITERIA
+    }
+
+
+def _figure(result: RunResult, name: str) -> float | None:
+    if name == "e2e_p95_s":
+        return sorted_quantile(result.measures.total.latencies.e2e_s, 0.95)
+    return figure(result, name)

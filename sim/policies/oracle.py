@@ -1,0 +1,108 @@
+"""Bounds: what routing could reach at best if it knew the future. Not policies anybody can deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.errors import InputError
+from profiles.prices import RateCard
+from sim.policies.base import EndpointName, policy
+from sim.policies.view import EndpointFacts, Request, System
+from sim.stations.service import Service
+from sim.workload.columns import Workload
+
+Floats = NDArray[np.float64]
+Criterion = Literal["e2e_s", "ttft_s", "cost", "inadequacy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The load and, by endpoint, how each request would fare there: what no router knows."""
+
+    load: Workload
+    services: Mapping[str, Service]
+
+
+@policy("oracle")
+@dataclass(frozen=True)
+class Oracle:
+    """Each request where it does best by ``minimise``, its service time, tokens and difficulty known.
+
+    A bound, request by request, wherever requests do not get in each other's way: endpoints without queues
+    and limits. It does not foresee queues, so under load another policy may do better.
+    """
+
+    minimise: Criterion
+    among: tuple[EndpointName, ...] | None = None
+
+    def choose(self, request: Request, system: System) -> str | None:
+        raise InputError("routing: policy 'oracle' needs the truth of a whole run; it cannot choose alone")
+
+    def foresee(self, truth: Truth, system: System) -> Foresight:
+        """The best endpoint of every request; InputError where a figure it needs is unknown."""
+        names = [name for name in system if self.among is None or name in self.among]
+        if not names:
+            raise InputError("routing.among: name one endpoint or more")
+        figures = np.stack([_figure(self.minimise, truth, system[name].facts) for name in names])
+        return Foresight([names[k] for k in np.argmin(figures, axis=0)])
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """One endpoint a request, settled beforehand."""
+
+    names: list[str]
+
+    def choose(self, request: Request, system: System) -> str:
+        return self.names[request.index]
+
+
+def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
+    service, load = truth.services[facts.name], truth.load
+    if criterion in ("ttft_s", "e2e_s") and len(load) and not service.total_s.any():
+        raise InputError(
+            f"routing: policy 'oracle' cannot foresee times at {facts.name}: its instances batch, so a time "
+            "depends on the load; minimise cost or inadequacy, or leave it out with among"
+        )
+    if criterion == "ttft_s":
+        found = service.first_s
+    elif criterion == "e2e_s":
+        found = service.total_s
+    elif criterion == "inadequacy":
+        found = np.full(len(load), -_known(facts.ability, facts, "ability"))
+    else:
+        found = _pusd(service, load, facts)
+    if facts.context_tokens is None:
+        return found
+    return np.where(load.input_tokens >= facts.context_tokens, np.inf, found)
+
+
+def _pusd(service: Service, load: Workload, facts: EndpointFacts) -> Floats:
+    """List price of every request in picodollars; cached tokens of no price cost what input does."""
+    card = _known(facts.rates, facts, "list price")
+    price = np.empty((len(load), 3))
+    price[:] = _prices(card)
+    if card.long is not None and card.long_above is not None:
+        price[load.input_tokens > card.long_above] = _prices(card.long)
+    fresh = load.input_tokens - load.cached_tokens
+    answer = service.thinking + service.output
+    return np.asarray(fresh * price[:, 0] + load.cached_tokens * price[:, 1] + answer * price[:, 2])
+
+
+def _prices(card: RateCard) -> tuple[float, float, float]:
+    cached = card.input if card.cached_input is None else card.cached_input
+    return float(card.input), float(cached), float(card.output)
+
+
+K = TypeVar("K")
+
+
+def _known(value: K | None, facts: EndpointFacts, what: str) -> K:
+    if value is None:
+        raise InputError(f"routing: the oracle needs the {what} of endpoint {facts.name!r}, which is unknown")
+    return value

@@ -1,0 +1,131 @@
+"""Kinds of traffic, as a scenario says them: lengths, sessions, what the answers must be good for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
+from sim.scenario_arrivals import Arrivals
+
+Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+Modality = Literal["text", "image", "video", "audio", "pdf"]
+
+
+class Trace(Strict):
+    """A recorded request log, replayed: its times, its lengths, every row.
+
+    ``tokens_scale`` rescales lengths from the recorder's tokenizer to Gemini's (1.0: as recorded).
+    ``tick_s`` spreads arrivals evenly inside the recorder's rounding step.
+    """
+
+    format: Literal["azure", "mooncake", "csv"]
+    path: str
+    tokens_scale: Positive = 1.0
+    tick_s: NonNegative = 0.0
+
+
+class Slo(Strict):
+    """What counts as good: each bound that is given must hold for ``share`` of the requests."""
+
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
+    e2e_s: Positive | None = None
+    share: Share = 0.95
+
+
+class Needs(Strict):
+    """What a class needs of a model and a place; the criteria of the decision framework."""
+
+    modalities: tuple[Modality, ...] = ("text",)
+    reasoning: Literal["low", "medium", "high"] = "low"
+    latency: Literal["interactive", "standard", "relaxed"] = "standard"
+    deployment: Literal["any", "gemini_api", "vertex"] = "any"
+    production: bool = False  # only generally available models with an SLA
+    context_tokens: Tokens | None = None  # the largest prompt that must fit; default: each request's own
+
+
+class Steps(Strict):
+    """An agent's steps: after each answer a tool runs, and its result makes the next, longer prompt.
+
+    ``count`` is the steps that one message of the user takes, the first included. Each fails with
+    chance ``failure_share`` and is then done again, as one more step.
+    """
+
+    count: Distribution
+    tool_s: Distribution
+    new_tokens: Distribution  # what a tool's result adds to the prompt
+    failure_share: Annotated[float, Field(strict=True, ge=0, le=0.9)] = 0.0
+
+
+class Session(Strict):
+    """Conversations: the arrivals are their beginnings, each later turn follows the answer before it.
+
+    A turn comes ``think_s`` after that answer, so a slow service is asked less often. Its prompt is
+    the one before, the answer to it, and the turn's own new tokens (`RequestClass.input_tokens`);
+    the first prompt holds ``system_tokens`` and ``opening_tokens`` (a document, a project) besides.
+    A prompt that would pass ``max_context_tokens`` is cut down to ``compact_to`` of that bound.
+
+    From the second turn on the prompt before is a prefix the service has seen: ``cached_share`` of it
+    counts as cached if it has ``min_cached_tokens`` and the pause was at most ``cache_life_s``.
+    """
+
+    turns: Distribution
+    think_s: Distribution
+    carries_history: bool = True
+    system_tokens: Distribution = Constant(value=0.0)
+    opening_tokens: Distribution = Constant(value=0.0)
+    max_context_tokens: Tokens | None = None
+    compact_to: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.4
+    cached_share: Share = 1.0
+    min_cached_tokens: Tokens = 4096
+    cache_life_s: Positive | None = None  # None: as long as the session lasts
+    steps: Steps | None = None
+
+    @property
+    def mean_requests(self) -> float:
+        """Requests of a session in the mean."""
+        if self.steps is None:
+            return max(1.0, self.turns.expected())
+        steps = max(1.0, self.steps.count.expected()) / (1 - self.steps.failure_share)
+        return max(1.0, self.turns.expected()) * steps
+
+
+class RequestClass(Strict):
+    """A kind of traffic: when it comes, how long it is, how good the answer must be."""
+
+    arrivals: Arrivals | None = None
+    trace: Trace | None = None
+    input_tokens: Distribution | None = None
+    output_tokens: Distribution | None = None
+    rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] = 0.0  # of the two lengths
+    session: Session | None = None
+    cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
+    thinking_tokens: Distribution | None = None  # default: the model's own law
+    thinking_level: str | None = None  # default: the model's own
+    max_output_tokens: Tokens | None = None
+    difficulty: Distribution = Normal(kind="normal", mean=-2.0, sd=1.0)
+    min_adequate_share: Share | None = None
+    slo: Slo = Slo()
+    priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 0  # 0 is served first
+    deadline_s: Positive | None = None
+    needs: Needs = Needs()
+    team: Name | None = None  # who is charged for it; default: the class itself
+
+    @model_validator(mode="after")
+    def _arrivals_or_trace(self) -> Self:
+        if (self.arrivals is None) == (self.trace is None):
+            raise ValueError("give arrivals (with input_tokens and output_tokens) or trace, not both")
+        if self.arrivals is not None and (self.input_tokens is None or self.output_tokens is None):
+            raise ValueError("arrivals need input_tokens and output_tokens")
+        if self.trace is not None and (self.input_tokens or self.output_tokens):
+            raise ValueError("a trace brings its own lengths: remove input_tokens and output_tokens")
+        if self.trace is not None and (self.session is not None or self.rank_correlation):
+            raise ValueError("a trace brings its own order: remove session and rank_correlation")
+        if self.session is not None and self.rank_correlation:
+            raise ValueError(
+                "rank_correlation is for single requests: a session's prompts grow by its answers"
+            )
+        return self

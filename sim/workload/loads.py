@@ -1,0 +1,176 @@
+"""A load as bare columns, and what can be said of it: for logs brought in and for drawn loads alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.errors import InputError
+from sim.workload.columns import Workload
+from sim.workload.traces import TraceRows
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LARGE = (32_000, 128_000, 200_000, 1_000_000)
+WINDOWS_S = (1.0, 10.0, 60.0)
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests in order of time: seconds from the first, tokens; ``session`` -1 where there is none."""
+
+    arrival_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    cached_tokens: Ints | None = None
+    session: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Load:
+        """The rows, in the order given."""
+        cached = None if self.cached_tokens is None else self.cached_tokens[rows]
+        session = None if self.session is None else self.session[rows]
+        return Load(self.arrival_s[rows], self.input_tokens[rows], self.output_tokens[rows], cached, session)
+
+    def at(self, arrival_s: Floats) -> Load:
+        """The same requests at other times, sorted again."""
+        moved = Load(arrival_s, self.input_tokens, self.output_tokens, self.cached_tokens, self.session)
+        order = np.argsort(arrival_s, kind="stable")
+        return moved.take(order)
+
+
+def of_workload(workload: Workload) -> Load:
+    """A drawn load; later turns stand at their nominal times."""
+    return Load(
+        workload.arrival_s,
+        workload.input_tokens.astype(np.int64),
+        workload.output_tokens.astype(np.int64),
+        workload.cached_tokens.astype(np.int64),
+        workload.group.astype(np.int64),
+    )
+
+
+def of_rows(rows: TraceRows) -> Load:
+    """A log that `read_trace` has read."""
+    return Load(rows.arrival_s, rows.input_tokens, rows.output_tokens, rows.cached_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A load in figures; None where there is too little to tell. Quantiles are at 50, 95 and 99 %."""
+
+    requests: int
+    span_s: float
+    rate_per_s: float | None
+    rate_by_hour_per_s: tuple[float, ...]  # from the first request on; the last hour over what it has
+    peak_to_mean: dict[str, float | None]  # busiest window over the mean window, by window in seconds
+    gap_cv: float | None
+    dispersion: dict[str, float | None]  # variance over mean of counts, by window in seconds
+    input_tokens: tuple[float, float, float] | None
+    output_tokens: tuple[float, float, float] | None
+    mean_input_tokens: float | None
+    mean_output_tokens: float | None
+    rank_correlation: float | None
+    above: dict[str, float]  # share of prompts above so many tokens
+    cached_share: float | None
+    sessions: int | None
+    requests_per_session: float | None
+
+
+def figures(load: Load) -> Figures:
+    """Rate over time, bursts, lengths, sessions."""
+    n, gaps = len(load), np.diff(load.arrival_s)
+    moves = bool(gaps.any())
+    inputs, outputs = load.input_tokens, load.output_tokens
+    cached = None if load.cached_tokens is None or not n else load.cached_tokens.sum() / inputs.sum()
+    own = np.empty(0) if load.session is None else load.session[load.session >= 0]
+    sessions = len(np.unique(own))
+    return Figures(
+        requests=n,
+        span_s=float(load.arrival_s[-1] - load.arrival_s[0]) if n else 0.0,
+        rate_per_s=float(1 / gaps.mean()) if moves else None,
+        rate_by_hour_per_s=_by_hour(load.arrival_s),
+        peak_to_mean={f"{w:g}": _peak(load.arrival_s, w) for w in WINDOWS_S},
+        gap_cv=float(gaps.std(ddof=1) / gaps.mean()) if moves and n > 2 else None,
+        dispersion={f"{w:g}": dispersion(load.arrival_s, w) for w in WINDOWS_S},
+        input_tokens=_quantiles(inputs),
+        output_tokens=_quantiles(outputs),
+        mean_input_tokens=float(inputs.mean()) if n else None,
+        mean_output_tokens=float(outputs.mean()) if n else None,
+        rank_correlation=rank_correlation(inputs, outputs),
+        above={f"{size}": float((inputs > size).mean()) if n else 0.0 for size in LARGE},
+        cached_share=None if cached is None else float(cached),
+        sessions=sessions or None,
+        requests_per_session=len(own) / sessions if sessions else None,
+    )
+
+
+def counts(arrival_s: Floats, window_s: float) -> Ints | None:
+    """Requests in whole windows from the first on; None where there are not two."""
+    if not len(arrival_s):
+        return None
+    since = arrival_s - arrival_s[0]
+    windows = int(since[-1] // window_s)
+    if windows < 2:
+        return None
+    return np.bincount((since // window_s).astype(np.int64))[:windows]
+
+
+def dispersion(arrival_s: Floats, window_s: float) -> float | None:
+    """Variance over mean of the counts in whole windows; 1 for a Poisson process."""
+    found = counts(arrival_s, window_s)
+    return None if found is None or not found.any() else float(found.var(ddof=1) / found.mean())
+
+
+def _peak(arrival_s: Floats, window_s: float) -> float | None:
+    found = counts(arrival_s, window_s)
+    return None if found is None or not found.any() else float(found.max() / found.mean())
+
+
+def _by_hour(arrival_s: Floats) -> tuple[float, ...]:
+    if len(arrival_s) < 2 or arrival_s[-1] == arrival_s[0]:
+        return ()
+    since = arrival_s - arrival_s[0]
+    found = np.bincount((since // 3600).astype(np.int64))
+    widths = np.full(len(found), 3600.0)
+    widths[-1] = max(since[-1] - 3600.0 * (len(found) - 1), 1.0)
+    return tuple((found / widths).tolist())
+
+
+def _quantiles(tokens: Ints) -> tuple[float, float, float] | None:
+    if not len(tokens):
+        return None
+    p50, p95, p99 = (float(value) for value in np.quantile(tokens, QUANTILES))
+    return p50, p95, p99
+
+
+def rank_correlation(x: Ints, y: Ints) -> float | None:
+    """Spearman's; None for fewer than three or for constants."""
+    from scipy.stats import rankdata  # the slowest of scipy's imports
+
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def write_load(load: Load, path: Path) -> None:
+    """A CSV (gzipped where the name ends in .gz) that ``trace: {format: csv}`` replays. Raises InputError."""
+    import gzip
+
+    names = ["arrival_s", "input_tokens", "output_tokens", "cached_tokens", "session"]
+    columns = [load.arrival_s, load.input_tokens, load.output_tokens, load.cached_tokens, load.session]
+    kept = [(name, column) for name, column in zip(names, columns, strict=True) if column is not None]
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8") as file:
+            file.write(",".join(name for name, _ in kept) + "\n")
+            for row in zip(*(column.tolist() for _, column in kept), strict=True):
+                file.write(",".join(map(repr, row)) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

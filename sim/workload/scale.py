@@ -1,0 +1,85 @@
+"""A recorded load made larger, smaller, longer or joined to another, and what each does to its bursts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from profiles.errors import InputError
+from sim.luck import Luck
+from sim.workload.loads import Load
+
+
+def thin(load: Load, share: float, luck: Luck) -> Load:
+    """Each request kept with chance ``share``, whole sessions together: bursts become milder."""
+    if not 0 < share <= 1:
+        raise InputError(f"thin: given {share}; right: a share above 0, at most 1")
+    rng = luck.rng("thin")
+    if load.session is None:
+        return load.take(rng.random(len(load)) < share)
+    ids, place = np.unique(load.session, return_inverse=True)
+    kept = rng.random(len(ids)) < share
+    alone = rng.random(len(load)) < share
+    return load.take(np.where(load.session >= 0, kept[place], alone))
+
+
+def thicken(load: Load, factor: float, luck: Luck) -> Load:
+    """``factor`` times the requests: copies shifted around the log's own span and laid over one another.
+
+    Every copy keeps its bursts; together they smooth each other as independent sources do, so the index
+    of dispersion stays and the peak over the mean falls. A fraction is a thinned copy.
+    """
+    if not factor >= 1:
+        raise InputError(f"thicken: given {factor}; right: 1 or more (thin makes a load smaller)")
+    span = float(load.arrival_s[-1] - load.arrival_s[0]) if len(load) else 0.0
+    copies = [load]
+    for k in range(1, int(np.ceil(factor))):
+        rng = luck.rng("thicken", k)
+        copy = load.at(np.mod(load.arrival_s + rng.random() * span, span) if span else load.arrival_s)
+        left = factor - k
+        copies.append(copy if left >= 1 else thin(copy, left, Luck(luck.seed, luck.replication + k)))
+    return _joined(copies)
+
+
+def stretch(load: Load, factor: float) -> Load:
+    """All times multiplied: the rate falls, gaps keep their proportions, bursts last longer."""
+    if not factor > 0:
+        raise InputError(f"stretch: given {factor}; right: a number above 0")
+    return load.at(load.arrival_s * factor)
+
+
+def shift(load: Load, seconds: float) -> Load:
+    """All times later; the beginning is silent."""
+    if not seconds >= 0:
+        raise InputError(f"shift: given {seconds}; right: seconds, 0 or more")
+    return load.at(load.arrival_s + seconds)
+
+
+def splice(first: Load, second: Load) -> Load:
+    """The second load after the first, one mean gap of the first between them."""
+    gap = float(first.arrival_s[-1] / max(len(first) - 1, 1)) if len(first) else 0.0
+    end = float(first.arrival_s[-1]) + gap if len(first) else 0.0
+    return _joined([first, second.at(second.arrival_s + end)])
+
+
+def _joined(loads: list[Load]) -> Load:
+    """Loads as one; sessions of different loads stay apart."""
+    cached = [load.cached_tokens for load in loads]
+    whole = Load(
+        np.concatenate([load.arrival_s for load in loads]),
+        np.concatenate([load.input_tokens for load in loads]),
+        np.concatenate([load.output_tokens for load in loads]),
+        None if any(c is None for c in cached) else np.concatenate([c for c in cached if c is not None]),
+        _sessions(loads),
+    )
+    return whole.at(whole.arrival_s)
+
+
+def _sessions(loads: list[Load]) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+    if all(load.session is None for load in loads):
+        return None
+    parts, start = [], 0
+    for load in loads:
+        own = np.full(len(load), -1) if load.session is None else load.session
+        parts.append(np.where(own >= 0, own + start, -1))
+        start += int(own.max(initial=-1)) + 1
+    return np.concatenate(parts).astype(np.int64)

@@ -1,0 +1,220 @@
+"""``proflash workload``: logs in, what they are like, a generative load from them, and logs out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from profiles.errors import InputError
+from profiles.files import write_atomically
+from profiles.yaml_io import to_yaml
+from sim.luck import Luck
+from sim.scenario_file import load_scenario, parse_scenario
+from sim.workload.loads import Load
+
+app = typer.Typer(
+    help="Bring logs in, describe them, fit a generative load, sample and scale.", no_args_is_help=True
+)
+
+FileArg = Annotated[Path, typer.Argument(help="A log; plain or gzipped.")]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="azure, burstgpt, mooncake, csv, jsonl, parquet, otel, litellm, langfuse, vertex-bigquery.",
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="KEY=NAME with KEY time, input, output, cached or session."),
+]
+LenientOption = Annotated[
+    bool,
+    typer.Option(
+        "--lenient", help="Leave bad rows out and count them; without it the first one ends the reading."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0)]
+
+
+@app.command("import")
+def import_command(
+    file: FileArg,
+    out: OutOption,
+    name: FormatOption = "csv",
+    column: ColumnOption = None,
+    lenient: LenientOption = False,
+) -> None:
+    """Read a log of another program and write it as a CSV that scenarios replay (trace: {format: csv})."""
+    from sim.workload.loads import write_load
+
+    load = _read(file, name, column, lenient)
+    write_load(load, out)
+    typer.echo(f"{out}: {len(load):,} requests. Next: proflash workload describe {out}", err=True)
+
+
+@app.command("describe")
+def describe_command(
+    file: Annotated[str, typer.Argument(help="A log, or a scenario (file or preset) to sample once.")],
+    name: Annotated[str, typer.Option("--format", help="Format of a log; scenario: a scenario.")] = "csv",
+    column: ColumnOption = None,
+    lenient: LenientOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rate over time, bursts, lengths, correlation, large prompts, sessions."""
+    from sim.workload.loads import figures, of_workload
+    from sim.workload.sample import sample
+
+    if name == "scenario":
+        scenario = load_scenario(file)
+        load = of_workload(sample(scenario, Luck(scenario.seed)))
+    else:
+        load = _read(Path(file), name, column, lenient)
+    _print(asdict(figures(load)), as_json)
+
+
+@app.command("fit")
+def fit_command(
+    file: FileArg,
+    out: OutOption,
+    name: FormatOption = "csv",
+    column: ColumnOption = None,
+    lenient: LenientOption = False,
+    hold_out: Annotated[
+        bool, typer.Option("--hold-out", help="Fit the first half of the time, judge by the second.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A log into a scenario file that generates loads like it, and how like it they are."""
+    from sim.workload.fit import fit_scenario, goodness
+
+    load = _read(file, name, column, lenient)
+    judge = load
+    if hold_out:
+        first = load.arrival_s < load.arrival_s[-1] / 2
+        late = load.take(~first)
+        load, judge = load.take(first), late.at(late.arrival_s - late.arrival_s[0])
+    stem = "".join(c if c.isalnum() else "_" for c in file.name.split(".")[0])
+    plain = fit_scenario(load, f"fit_{stem}"[:60], f"Fitted to {len(load):,} requests of {file.name}.")
+    write_atomically(out, to_yaml(plain))
+    scenario = parse_scenario(plain, str(out))
+    _print(asdict(goodness(scenario, judge)), as_json)
+    typer.echo(f"{out}: written. Next: proflash plan {out}", err=True)
+
+
+@app.command("sample")
+def sample_command(
+    scenario: Annotated[str, typer.Argument(help="A scenario file or a preset.")],
+    out: OutOption,
+    seed: SeedOption = 1,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b.c=value")] = None,
+) -> None:
+    """Draw one load of a scenario and write it as a log; later turns stand at their earliest times."""
+    from sim.inputs import sample_inputs
+    from sim.workload.loads import of_workload, write_load
+    from sim.workload.sample import sample
+
+    luck = Luck(seed)
+    load = of_workload(sample(sample_inputs(load_scenario(scenario, overrides or ()), luck), luck))
+    write_load(load, out)
+    typer.echo(f"{out}: {len(load):,} requests", err=True)
+
+
+@app.command("scale")
+def scale_command(
+    file: FileArg,
+    out: OutOption,
+    name: FormatOption = "csv",
+    thin: Annotated[float | None, typer.Option(help="Keep this share of the requests.")] = None,
+    thicken: Annotated[
+        float | None, typer.Option(help="This many times the requests: shifted copies.")
+    ] = None,
+    stretch: Annotated[float | None, typer.Option(help="Multiply all times.")] = None,
+    shift: Annotated[float | None, typer.Option(help="Seconds later.")] = None,
+    splice: Annotated[Path | None, typer.Option(help="A second log, put after the first.")] = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Make a log thinner, denser, longer, later, or join another to it; exactly one of these."""
+    from sim.workload import scale
+    from sim.workload.loads import write_load
+
+    asked = [key for key, value in _given(thin, thicken, stretch, shift, splice).items() if value is not None]
+    if len(asked) != 1:
+        found = ", ".join(asked) or "nothing"
+        raise InputError(f"scale: given {found}; right: one of --thin --thicken --stretch --shift --splice")
+    load, luck = _read(file, name, None, lenient=False), Luck(seed)
+    if thin is not None:
+        load = scale.thin(load, thin, luck)
+    elif thicken is not None:
+        load = scale.thicken(load, thicken, luck)
+    elif stretch is not None:
+        load = scale.stretch(load, stretch)
+    elif shift is not None:
+        load = scale.shift(load, shift)
+    elif splice is not None:
+        load = scale.splice(load, _read(splice, name, None, lenient=False))
+    write_load(load, out)
+    typer.echo(f"{out}: {len(load):,} requests", err=True)
+
+
+def _given(
+    thin: object, thicken: object, stretch: object, shift: object, splice: object
+) -> dict[str, object]:
+    return {"thin": thin, "thicken": thicken, "stretch": stretch, "shift": shift, "splice": splice}
+
+
+def _read(path: Path, name: str, columns: list[str] | None, lenient: bool) -> Load:
+    from sim.workload.importers import import_log
+
+    pairs = dict(_pair(text) for text in columns or ())
+    found = import_log(path, name, pairs, lenient=lenient)
+    if found.bad:
+        typer.echo(f"{path}: {found.bad:,} of {found.rows:,} rows left out", err=True)
+        for fault in found.faults:
+            typer.echo(f"  {fault}", err=True)
+    return found.load
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, column = text.partition("=")
+    if not sign or not column:
+        raise InputError(f"--column: given {text!r}; right: KEY=NAME, e.g. time=startTime")
+    return key, column
+
+
+def _print(plain: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    for key, value in _flat(plain):
+        table.add_row(key, value)
+    Console().print(table)
+
+
+def _flat(plain: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{before}{key} ")
+        else:
+            rows.append((before + key, _cell(value)))
+    return rows
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return "  ".join(_cell(item) for item in value)
+    if value is None:
+        return "unknown: too little to tell"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
