@@ -4,12 +4,17 @@ import platform
 
 import numpy as np
 import pytest
-from golden import PRESETS, accepted, observe
+from golden import PRESETS, accepted, observe_all
 
 
-@pytest.fixture(scope="module", params=PRESETS)
-def pair(request):
-    return accepted(request.param), observe(request.param)
+@pytest.fixture(scope="module")
+def observed():
+    return observe_all()
+
+
+@pytest.fixture(params=PRESETS)
+def pair(request, observed):
+    return accepted(request.param), observed[request.param]
 
 
 def test_headline_numbers_are_those_accepted(pair):
