@@ -21,7 +21,7 @@ from sim.stations.burndown import BurnRates
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-Labels = NDArray[np.int64]
+Labels = NDArray[np.int64]  # the slice each row belongs to
 Mask = NDArray[np.bool_]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
@@ -44,6 +44,7 @@ class Counts:
     throttled_requests: int  # met at least one 429
     good: int  # served inside every bound of their class
     adequate: float | None
+    governed: int | None  # data only where its governance class may go; None: the scenario has no rule
     input_tokens: int
     cached_tokens: int
     thinking_tokens: int
@@ -89,6 +90,7 @@ class Measures:
     by_endpoint: dict[str, Slice]
     loads: dict[str, Load]
     routes: dict[str, dict[str, int]]  # class: endpoint of the last attempt: requests
+    by_label: dict[str, dict[str, Slice]]  # task_type, governance, region: word: its requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class _Rows:
     throttled: Mask
     good: Mask
     adequate: Floats
+    governed: Floats  # NaN where the scenario has no rule
     ttft_s: Floats
     tpot_s: Floats
     e2e_s: Floats
@@ -108,6 +111,7 @@ class _Rows:
     attempt_endpoint: Labels
     attempt_throttled: Mask
     attempt_tokens: dict[str, NDArray[np.int32]]
+    labels: dict[str, tuple[Labels, Labels]]  # of the requests, of the attempts
 
 
 def counted_requests(records: Records, scenario: Scenario) -> Mask:
@@ -164,6 +168,10 @@ def measure(records: Records, scenario: Scenario, catalog: Catalog) -> Measures:
         dict(zip(endpoints, by_endpoint, strict=True)),
         _loads(records, scenario, catalog),
         _routes(rows, classes, endpoints),
+        {
+            label: dict(zip(words.names, _slices(rows, *rows.labels[label], len(words.names)), strict=True))
+            for label, words in records.workload.labels.items()
+        },
     )
 
 
@@ -193,6 +201,7 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
         throttled=throttled[counts],
         good=meets_slo(records, scenario)[counts],
         adequate=chances(records, scenario, catalog)[counts],
+        governed=_governed(records, scenario)[counts],
         ttft_s=ttft[counts],
         tpot_s=tpot[counts],
         e2e_s=e2e[counts],
@@ -200,7 +209,26 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
         attempt_endpoint=attempts.endpoint[own].astype(np.int64),
         attempt_throttled=refused[own],
         attempt_tokens={name: getattr(attempts, name)[own] for name in names},
+        labels={
+            label: (codes[counts], codes[attempts.request[own]])
+            for label, words in records.workload.labels.items()
+            for codes in [words.codes.astype(np.int64)]
+        },
     )
+
+
+def _governed(records: Records, scenario: Scenario) -> Floats:
+    """1 a request all of whose calls went where its data may go, else 0; NaN without a rule."""
+    attempts, words = records.attempts, records.workload.labels.get("governance")
+    governed = np.full(len(records.workload), np.nan if not scenario.governance else 1.0)
+    if not scenario.governance or words is None:
+        return governed
+    places = [scenario.endpoints[name] for name in records.endpoint_names]
+    rules = [scenario.governance.get(name) for name in words.names]  # type: ignore[call-overload]
+    allowed = [[rule is None or rule.allows(p.channel, p.region) for p in places] for rule in [*rules, None]]
+    fine = np.array(allowed)[words.codes[attempts.request], attempts.endpoint]
+    governed[attempts.request[~fine]] = 0.0
+    return governed
 
 
 # --- slices -----------------------------------------------------------------------------------
@@ -242,13 +270,17 @@ def _counts(rows: _Rows, label: Labels, attempt_label: Labels, k: int) -> list[C
         "good": _tally(label, k, rows.good),
         **{name: _tally(attempt_label, k, column) for name, column in rows.attempt_tokens.items()},
     }
-    adequate = _tally(label, k, rows.adequate)
-    return [_count(columns, adequate, i) for i in range(k)]
+    adequate, governed = _tally(label, k, rows.adequate), _tally(label, k, rows.governed)
+    return [_count(columns, adequate[i], governed[i], i) for i in range(k)]
 
 
-def _count(columns: dict[str, Floats], adequate: Floats, i: int) -> Counts:
+def _count(columns: dict[str, Floats], adequate: float, governed: float, i: int) -> Counts:
     whole = {name: round(column[i]) for name, column in columns.items()}
-    return Counts(adequate=None if np.isnan(adequate[i]) else float(adequate[i]), **whole)
+    return Counts(
+        adequate=None if np.isnan(adequate) else float(adequate),
+        governed=None if np.isnan(governed) else round(governed),
+        **whole,
+    )
 
 
 # --- loads ------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.luck import Luck
 from sim.records import Attempts, Records, Requests, StationLog
+from sim.scenario_labels import LABELS
 from sim.store import Columns, StoredRun
-from sim.workload.columns import Workload
+from sim.workload.columns import Labels, Workload
 
 
 def read_records(run: StoredRun) -> Records:
@@ -23,7 +24,8 @@ def read_records(run: StoredRun) -> Records:
     classes, endpoints = tuple(run.scenario.classes), tuple(run.scenario.endpoints)
     try:
         own = {name: requests[name] for name in Workload.column_names() if name != "class_id"}
-        load = Workload(classes, Luck(run.scenario.seed), class_id=_codes(requests, "class", classes), **own)
+        who, luck = _codes(requests, "class", classes), Luck(run.scenario.seed)
+        load = Workload(classes, luck, class_id=who, **own, labels=_labels(requests))
         outcomes = Requests(**_fields(Requests, requests, endpoints))
         calls = Attempts(**_fields(Attempts, attempts, endpoints))
     except KeyError as missing:
@@ -37,6 +39,16 @@ def read_records(run: StoredRun) -> Records:
 def _fields(table: type[Requests] | type[Attempts], columns: Columns, endpoints: tuple[str, ...]) -> Columns:
     found = {field.name: columns[field.name] for field in fields(table) if field.name != "endpoint"}
     return {**found, "endpoint": _codes(columns, "endpoint", endpoints)}
+
+
+def _labels(columns: Columns) -> dict[str, Labels]:
+    """What the records say of task types, governance and regions."""
+    found = {}
+    for label in LABELS:
+        if label in columns:
+            names = tuple(sorted(set(columns[label]) - {""}))
+            found[label] = Labels(names, _codes(columns, label, names))
+    return found
 
 
 def _codes(columns: Columns, name: str, names: tuple[str, ...]) -> NDArray[np.int16]:

@@ -29,6 +29,7 @@ from sim.scenario_arrivals import (
     events_per_s,
 )
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
+from sim.scenario_labels import Governance, Handling
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Channel = Literal["gemini_api", "vertex"]
@@ -313,6 +314,7 @@ class Scenario(Strict):
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     routing: dict[str, Any]
     client: Client = Client()
+    governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()
     knobs: dict[Name, Finite | int] = Field(default={})  # plain-word inputs that formulas use
@@ -427,6 +429,7 @@ __all__ = [
     "Evenly",
     "FanOut",
     "GammaRenewal",
+    "Handling",
     "Hourly",
     "Instances",
     "Limits",

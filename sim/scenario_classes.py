@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
 from sim.scenario_arrivals import Arrivals
+from sim.scenario_labels import Governances, TaskTypes, UserRegions
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
@@ -113,6 +114,9 @@ class RequestClass(Strict):
     deadline_s: Positive | None = None
     needs: Needs = Needs()
     team: Name | None = None  # who is charged for it; default: the class itself
+    task_type: TaskTypes | None = None  # one word, or words with weights; one a session or job
+    governance: Governances | None = None  # of the data in it
+    region: UserRegions | None = None  # where its users are
 
     @model_validator(mode="after")
     def _arrivals_or_trace(self) -> Self:

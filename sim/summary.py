@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -94,6 +94,7 @@ class SliceSummary:
     throttled_request_share: Estimate
     goodput_share: Estimate
     adequate_share: Estimate
+    governed_share: Estimate
     throughput_per_s: Estimate
     goodput_per_s: Estimate
     output_tokens_per_s: Estimate
@@ -207,6 +208,7 @@ class Summary:
     curves: dict[str, Curve]  # "total" and the classes
     audit: AuditSummary
     provenance: Provenance
+    by_label: dict[str, dict[str, SliceSummary]] = field(default_factory=dict)  # task_type, …: word
 
     def to_json(self) -> str:
         """One JSON document; NaN and infinities never occur in it."""
@@ -271,6 +273,10 @@ def summarise(
         curves=curves,
         audit=_audit([run.audit for run in runs]),
         provenance=provenance(scenario, catalog, len(runs)),
+        by_label={
+            label: {word: _slice([m.by_label[label][word] for m in measures], seconds) for word in words}
+            for label, words in measures[0].by_label.items()
+        },
     )
 
 
@@ -296,6 +302,7 @@ _SHARES = {  # name: (part, whole)
     "throttled_request_share": ("throttled_requests", "requests"),
     "goodput_share": ("good", "requests"),
     "adequate_share": ("adequate", "requests"),
+    "governed_share": ("governed", "requests"),
 }
 _RATES = {  # name: (count, unit)
     "throughput_per_s": ("served", "requests/s"),
@@ -326,6 +333,8 @@ def _slice(slices: Sequence[Slice], measured_s: float) -> SliceSummary:
 
 
 def _why_no_share(part: str, whole: str) -> str:
+    if part == "governed":
+        return "no requests, or no rule of governance"
     if part == "adequate":
         return "no requests, or a model whose ability is unknown"
     return f"no {whole}"

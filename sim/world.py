@@ -12,6 +12,7 @@ from profiles.prices import RateCard
 from profiles.schema import ModelProfile
 from sim.policies.view import EndpointFacts, Typical
 from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_labels import GOVERNANCE
 
 UNLIMITED = Limits()
 
@@ -112,6 +113,7 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
             None,
             place.spec.region,
             typical_of(place),
+            governance=_may_hold(place, scenario),
         )
     return EndpointFacts(
         name=place.name,
@@ -126,7 +128,15 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
         region=place.spec.region,
         typical=typical_of(place),
         rates=_list_prices(place, model, scenario),
+        governance=_may_hold(place, scenario),
     )
+
+
+def _may_hold(place: Place, scenario: Scenario) -> frozenset[str]:
+    """Governance classes whose handling allows the place; a class without a rule may go anywhere."""
+    channel, region = place.spec.channel, place.spec.region
+    rules = scenario.governance
+    return frozenset(c for c in GOVERNANCE if c not in rules or rules[c].allows(channel, region))
 
 
 def typical_of(place: Place) -> Typical:

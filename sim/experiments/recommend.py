@@ -50,6 +50,8 @@ def requirements(summary: Summary, scenario: Scenario) -> tuple[Requirement, ...
         if spec.min_adequate_share is not None and name in summary.by_class:
             share = summary.by_class[name].adequate_share
             found.append(_at_least(f"{name}: adequate answers", spec.min_adequate_share, share))
+    if scenario.governance:
+        found.append(_at_least("data governance", 1.0, summary.total.governed_share))
     if scenario.budget_usd_per_month is not None:
         found.append(_at_most("budget", scenario.budget_usd_per_month, summary.costs.usd_per_month))
     return tuple(found)

@@ -15,6 +15,7 @@ import numpy as np
 from profiles.prices import RateCard
 from sim.records import Outcome
 from sim.scenario import RequestClass
+from sim.scenario_labels import GOVERNANCE
 from sim.workload.columns import Workload
 
 
@@ -53,12 +54,14 @@ class EndpointFacts:
     region: str = "global"
     typical: Typical | None = None
     rates: RateCard | None = None  # list prices; a reservation's tokens are paid for beforehand
+    governance: frozenset[str] = frozenset(GOVERNANCE)  # classes of data that may be sent there
 
 
 class Requests:
     """The columns a router may read, as plain lists; makes the small objects it decides on."""
 
     __slots__ = (
+        "_labels",
         "_load",
         "_means",
         "_scores",
@@ -80,6 +83,7 @@ class Requests:
         self._load = load
         self._means: dict[int, float] = {}
         self._scores: dict[float, list[float]] = {}
+        self._labels: dict[str, list[str | None] | None] = {}
 
     def mean_output_tokens(self, class_id: int) -> float:
         """Mean answer of a class, as past traffic would tell: of its law, or of the trace it replays."""
@@ -88,6 +92,16 @@ class Requests:
             own = self._load.output_tokens[self._load.class_id == class_id]
             self._means[class_id] = law.expected() if law is not None else float(np.mean(own))
         return self._means[class_id]
+
+    def label(self, name: str, index: int) -> str | None:
+        """The word ``name`` of a request; None where nothing is stated."""
+        if name not in self._labels:
+            known = self._load.labels.get(name)
+            self._labels[name] = (
+                None if known is None else [(*known.names, None)[code] for code in known.codes.tolist()]
+            )
+        words = self._labels[name]
+        return None if words is None else words[index]
 
     def scores(self, sd: float) -> list[float]:
         """What a complexity classifier whose error has that standard deviation says of each request."""
@@ -139,6 +153,21 @@ class Request:
         """The usual answer of its class, cut at the cap that was asked for."""
         mean = self._columns.mean_output_tokens(self._columns.class_ids[self.index])
         return min(mean, self.max_output_tokens or math.inf)
+
+    @property
+    def task_type(self) -> str | None:
+        """What kind of task it is, where its class says; the application knows."""
+        return self._columns.label("task_type", self.index)
+
+    @property
+    def governance(self) -> str | None:
+        """The governance class of its data, where its class says."""
+        return self._columns.label("governance", self.index)
+
+    @property
+    def region(self) -> str | None:
+        """Where its user is, where its class says."""
+        return self._columns.label("region", self.index)
 
     def complexity(self, sd: float) -> float:
         """A complexity classifier's score: the difficulty, with an error of standard deviation ``sd``."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
+
+_NO_COLUMNS = ("class_names", "luck", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A word about each request: places in ``names``, -1 where nothing is stated."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +29,8 @@ class Workload:
     A session's next turn (``follows`` its predecessor, -1: none) comes ``think_s`` after the answer before
     it, so its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1
     where the model's own law draws it; ``deadline_s`` is seconds after arrival, infinite where there is
-    none. ``luck`` holds every further draw a run needs.
+    none. ``labels`` (``task_type``, ``governance``, ``region``) are there where a class states them.
+    ``luck`` holds every further draw a run needs.
     """
 
     class_names: tuple[str, ...]
@@ -36,6 +48,7 @@ class Workload:
     follows: NDArray[np.int32]
     think_s: NDArray[np.float32]
     group: NDArray[np.int32]  # number of the session or fan-out job it belongs to; -1: none
+    labels: Mapping[str, Labels] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -43,7 +56,7 @@ class Workload:
     @classmethod
     def column_names(cls) -> tuple[str, ...]:
         """Names of the columns, in order."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("class_names", "luck"))
+        return tuple(f.name for f in fields(cls) if f.name not in _NO_COLUMNS)
 
     def take(self, order: NDArray[np.intp]) -> Self:
         """The rows ``order`` picks, as a new workload."""
@@ -53,9 +66,11 @@ class Workload:
             place[order] = np.arange(len(order))
             before = columns["follows"]
             columns["follows"] = np.where(before >= 0, place[before], -1).astype(np.int32)
-        return type(self)(self.class_names, self.luck, **columns)
+        labels = {name: Labels(one.names, one.codes[order]) for name, one in self.labels.items()}
+        return type(self)(self.class_names, self.luck, **columns, labels=labels)
 
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
-        return sum(getattr(self, name).nbytes for name in self.column_names())
+        columns = [getattr(self, name) for name in self.column_names()]
+        return sum(column.nbytes for column in [*columns, *(one.codes for one in self.labels.values())])

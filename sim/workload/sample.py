@@ -21,8 +21,9 @@ from sim.distributions import Distribution
 from sim.luck import Luck
 from sim.scenario import RequestClass, Scenario
 from sim.scenario_classes import Session
+from sim.scenario_labels import LABELS
 from sim.workload.arrivals import arrive, batched
-from sim.workload.columns import Workload
+from sim.workload.columns import Labels, Workload
 from sim.workload.rates import Span
 from sim.workload.sessions import draw_turns
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
@@ -225,6 +226,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
     return Workload(
         class_names=tuple(scenario.classes),
         luck=luck,
+        labels=_labels(scenario, luck, loads, order),
         arrival_s=column("arrival_s"),
         class_id=spread(list(range(len(loads))), np.int16),
         input_tokens=column("input_tokens"),
@@ -239,6 +241,33 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         think_s=column("think_s"),
         group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
     )
+
+
+def _labels(scenario: Scenario, luck: Luck, loads: list[_Load], order: NDArray[np.intp]) -> dict[str, Labels]:
+    """The words that some class states about its requests."""
+    found = {}
+    for label in LABELS:
+        mixes: list[dict[str, float]] = [getattr(spec, label) or {} for spec in scenario.classes.values()]
+        names = tuple(dict.fromkeys(name for mix in mixes for name in mix))
+        if names:
+            parts = zip(scenario.classes, mixes, loads, strict=True)
+            codes = [_label(luck, f"{label}/{who}", mix, names, load) for who, mix, load in parts]
+            found[label] = Labels(names, np.concatenate(codes)[order])
+    return found
+
+
+def _label(
+    luck: Luck, stream: str, mix: dict[str, float], names: tuple[str, ...], load: _Load
+) -> NDArray[np.int16]:
+    """One class's codes into ``names``: drawn once a session or job, else once a request."""
+    n = len(load.arrival_s)
+    known = np.array([names.index(name) for name in mix] or [-1], dtype=np.int16)
+    if len(mix) <= 1:
+        return np.repeat(known, n)
+    unit = load.group if (load.group >= 0).any() else np.arange(n)
+    reach = np.cumsum(list(mix.values())) / sum(mix.values())
+    u = luck.uniforms(stream, int(unit.max(initial=-1)) + 1)
+    return known[np.minimum(np.searchsorted(reach, u, side="right"), len(mix) - 1)][unit]
 
 
 def _followed(follows: Tokens, order: NDArray[np.intp]) -> Tokens:
