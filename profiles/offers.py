@@ -22,6 +22,7 @@ from profiles.terms import LIST_PRICES, BilledUnit, Sold, Terms, less
 Region = Literal["global", "regional"]
 TokenUnit = Unit | Literal["thinking"]
 _TOOLS: tuple[Unit, ...] = ("search_query", "grounded_prompt", "maps_query")
+_ONE_SERVICE: tuple[Unit, ...] = (*_TOOLS, "cache_storage_hour")
 
 
 class Priced(Protocol):
@@ -74,13 +75,14 @@ class Offer:
     def unit_price(self, unit: TokenUnit, on: date, prompt_tokens: int = 0) -> UnitPrice:
         """The price of one unit on a day, in a request of that many prompt tokens.
 
-        Thinking is billed as output. Tools (search, maps) have one price for every service and region.
+        Thinking is billed as output. Tools (search, maps) have one price for every service and region, the
+        storage of a cache one for every service.
         """
         if unit == "thinking":
             unit = "output"
         if self.service == "free":
-            return self._free_tier()
-        service = "standard" if unit in _TOOLS else self.service
+            return self._free_tier(unit)
+        service = "standard" if unit in _ONE_SERVICE else self.service
         row = self.model.price_list.find(unit, self.channel, service, on, prompt_tokens)
         price = self._agreed(unit, service, row, on)
         if price.pusd is None:
@@ -105,8 +107,10 @@ class Offer:
         note = joined(price.note, f"times {factor:f} outside the global endpoint")
         return replace(price, pusd=_rounded(price.pusd * Fraction(factor)), list_pusd=listed, note=note)
 
-    def _free_tier(self) -> UnitPrice:
+    def _free_tier(self, unit: Unit) -> UnitPrice:
         fact, name = self.model.free_tier, self.model.name
+        if unit in _ONE_SERVICE:
+            return UnitPrice(None, note=f"{name}: what the free tier has of '{unit}' is not known.")
         if self.channel != "gemini_api":
             return UnitPrice(None, note=f"{name}: {self.channel} has no free tier; it is on gemini_api.")
         if not fact.value:

@@ -203,8 +203,7 @@ def _storage_lines(offer: Offer, usage: Usage, on: date) -> Iterator[QuoteLine]:
     model = offer.model
     if isinstance(model, ModelProfile) and model.caching is not None and model.caching.explicit is False:
         raise InputError(f"{model.name} has no explicit cache, so nothing is stored; leave the storage out.")
-    standard = Offer(model, offer.channel, "standard", offer.region, offer.terms)
-    price = standard.unit_price("cache_storage_hour", on)
+    price = offer.unit_price("cache_storage_hour", on)
     yield _line("cache storage, token-hours", "cache_storage_hour", usage.cache_token_hours, price)
 
 

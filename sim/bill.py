@@ -111,7 +111,7 @@ class Charge:
     @property
     def pusd(self) -> int | None:
         """Both together."""
-        return _total((self.tokens_pusd, self.fixed_pusd))
+        return total((self.tokens_pusd, self.fixed_pusd))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ class Bill:
     """What one run costs.
 
     ``attempt_pusd`` has one int64 a row of `Attempts` (0 where nothing is billed by the token), and
-    ``unpriced`` marks rows whose price is unknown. ``waste_pusd`` is the part of the amount spent on
+    ``unpriced`` marks rows whose price is unknown; ``usage_pusd`` has the amount of each row of
+    `Records.usage`. ``waste_pusd`` is the part of the amount spent on
     attempts whose answer nobody used; it is in the total, not beside it.
     """
 
@@ -129,6 +130,7 @@ class Bill:
     notes: tuple[str, ...]
     attempt_pusd: NDArray[np.int64]
     unpriced: NDArray[np.bool_]
+    usage_pusd: tuple[int | None, ...] = ()
     waste: tuple[Waste, ...] = ()
     unused: tuple[Unused, ...] = ()
     charges: tuple[Charge, ...] = ()
@@ -136,7 +138,7 @@ class Bill:
     @property
     def list_pusd(self) -> int | None:
         """The same quantities at list prices; None where the list lacks a price."""
-        return _total(line.list_amount_pusd for line in self.lines)
+        return total(line.list_amount_pusd for line in self.lines)
 
     @property
     def known_pusd(self) -> int:
@@ -155,8 +157,8 @@ class Bill:
 
     @property
     def fixed_pusd(self) -> int | None:
-        """Reservations and instances over the run; None while a price is unknown."""
-        return _total(line.amount_pusd for line in self.lines if line.class_name == FIXED)
+        """What is paid whether requests come or not, over the run; None while a price is unknown."""
+        return total(line.amount_pusd for line in self.lines if line.class_name == FIXED)
 
     @property
     def tokens_pusd(self) -> int:
@@ -169,10 +171,12 @@ class Bill:
 
     def without_columns(self) -> Bill:
         """The bill without its per-attempt columns, for keeping."""
-        return replace(self, attempt_pusd=np.empty(0, dtype=np.int64), unpriced=np.empty(0, dtype=bool))
+        empty = np.empty(0, dtype=np.int64)
+        return replace(self, attempt_pusd=empty, unpriced=empty.astype(bool), usage_pusd=())
 
 
-def _total(amounts: Iterable[int | None]) -> int | None:
+def total(amounts: Iterable[int | None]) -> int | None:
+    """The sum; None while a part is unknown."""
     found = list(amounts)
     return None if None in found else sum(amount or 0 for amount in found)
 
@@ -193,7 +197,7 @@ def tree(lines: Iterable[Line]) -> Node:
 
 
 def _branch(level: Level, name: str, lines: tuple[Line, ...], depth: int) -> Node:
-    amount = _total(line.amount_pusd for line in lines)
+    amount = total(line.amount_pusd for line in lines)
     known = sum(line.amount_pusd or 0 for line in lines)
     if depth == len(_LEVELS):
         return Node(level, name, amount, known, lines=lines)
@@ -218,8 +222,8 @@ def _plus(a: Line, b: Line) -> Line:
     return replace(
         a,
         quantity=a.quantity + b.quantity,
-        amount_pusd=_total((a.amount_pusd, b.amount_pusd)),
-        list_amount_pusd=_total((a.list_amount_pusd, b.list_amount_pusd)),
+        amount_pusd=total((a.amount_pusd, b.amount_pusd)),
+        list_amount_pusd=total((a.list_amount_pusd, b.list_amount_pusd)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.errors import InputError
-from sim.bill import FIXED, Charge, Line
+from sim.bill import FIXED, Charge, Line, total
 from sim.records import Records
 from sim.scenario import Provisioned, Scenario
 from sim.waste import at_endpoint, reserved_burn
@@ -27,10 +27,10 @@ def charges(
     service; idle time is carried in the same proportion.
     """
     names = records.workload.class_names
-    tokens = {name: _total([line for line in lines if line.class_name == name]) for name in names}
+    tokens = {name: _amount(lines, name) for name in names}
     fixed: dict[str, int | None] = dict.fromkeys((*names, ""), 0)
     for endpoint in dict.fromkeys(line.endpoint for line in lines if line.class_name == FIXED):
-        amount = _total([line for line in lines if (line.class_name, line.endpoint) == (FIXED, endpoint)])
+        amount = _amount([line for line in lines if line.endpoint == endpoint], FIXED)
         weights = _use_by_class(records, scenario, catalog, endpoint)
         _add_parts(fixed, apportion(amount, weights) if amount is not None else dict.fromkeys(weights, None))
     teams = {name: scenario.classes[name].team or name for name in names}
@@ -53,10 +53,10 @@ def apportion(amount: int, weights: Mapping[str, int]) -> dict[str, int | None]:
 
     Largest remainder: whole parts first, then one picodollar each to those who lost most, in order.
     """
-    total = sum(weights.values())
-    if not total:
+    whole = sum(weights.values())
+    if not whole:
         return {"": amount}
-    exact = {name: Fraction(amount * weight, total) for name, weight in weights.items()}
+    exact = {name: Fraction(amount * weight, whole) for name, weight in weights.items()}
     parts: dict[str, int | None] = {
         name: share.numerator // share.denominator for name, share in exact.items()
     }
@@ -73,9 +73,8 @@ def _add_parts(fixed: dict[str, int | None], parts: Mapping[str, int | None]) ->
         fixed[name] = None if before is None or part is None else before + part
 
 
-def _total(lines: list[Line]) -> int | None:
-    amounts = [line.amount_pusd for line in lines]
-    return None if None in amounts else sum(amount or 0 for amount in amounts)
+def _amount(lines: Iterable[Line], class_name: str) -> int | None:
+    return total(line.amount_pusd for line in lines if line.class_name == class_name)
 
 
 def _use_by_class(records: Records, scenario: Scenario, catalog: Catalog, endpoint: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.luck import Luck
-from sim.records import Attempts, Records, Requests, StationLog
+from sim.records import Attempts, Records, Requests, StationLog, Usage
 from sim.scenario_labels import LABELS
 from sim.store import Columns, StoredRun
 from sim.workload.columns import Labels, Workload
@@ -33,7 +33,19 @@ def read_records(run: StoredRun) -> Records:
             f"{run.path}: the records lack the column {missing}; run the scenario again."
         ) from None
     stations = tuple(StationLog(name, np.inf, 0.0, 0.0, 0, 0) for name in endpoints)
-    return Records(load, outcomes, calls, stations, float(np.nanmax(calls.free_s, initial=0.0)))
+    ended_s = float(np.nanmax(calls.free_s, initial=0.0))
+    return Records(load, outcomes, calls, stations, ended_s, _usage(run.usage(), classes, endpoints))
+
+
+def _usage(columns: Columns, classes: tuple[str, ...], endpoints: tuple[str, ...]) -> tuple[Usage, ...]:
+    _codes(columns, "endpoint", endpoints)  # refuses a name that is none
+    class_ids = _codes(columns, "class", classes).tolist()
+    plain = (columns[name].tolist() for name in ("endpoint", "unit", "begin_s", "end_s", "count"))
+    rows = zip(class_ids, *plain, strict=True)
+    return tuple(
+        Usage(endpoint, unit, class_id, begin_s, end_s, count)
+        for class_id, endpoint, unit, begin_s, end_s, count in rows
+    )
 
 
 def _fields(table: type[Requests] | type[Attempts], columns: Columns, endpoints: tuple[str, ...]) -> Columns:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.prices import Unit
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -84,6 +86,26 @@ class Attempts:
         return len(self.request)
 
 
+UsageUnit = Literal["instance_hour"] | Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Something billed that is no token of a call: an instance that is there, tokens stored, a query.
+
+    ``count`` things from ``begin_s`` to ``end_s`` where the unit is by the hour (``instance_hour``,
+    ``cache_storage_hour``: tokens stored); else ``count`` units used at ``begin_s``. ``class_id`` -1 is
+    nobody's: there whether requests come or not, and paid as a fixed cost.
+    """
+
+    endpoint: str
+    unit: UsageUnit
+    class_id: int
+    begin_s: float
+    end_s: float
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class StationLog:
     """One station's own accumulators, kept while the clock ran; the audit sets them against the rows."""
@@ -105,6 +127,7 @@ class Records:
     attempts: Attempts
     stations: tuple[StationLog, ...]
     ended_s: float  # when the clock stopped
+    usage: tuple[Usage, ...] = ()
 
     @property
     def endpoint_names(self) -> tuple[str, ...]:

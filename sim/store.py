@@ -25,10 +25,10 @@ from sim.scenario_file import dump_scenario, parse_scenario
 from sim.summary import Summary
 
 SCENARIO, SUMMARY, PROVENANCE = "scenario.yaml", "summary.json", "provenance.json"
-REQUESTS, ATTEMPTS = "requests.parquet", "attempts.parquet"
+REQUESTS, ATTEMPTS, USAGE = "requests.parquet", "attempts.parquet", "usage.parquet"
 PLAN = "plan.json"  # beside a run that `plan` recommended
 REPORTS = frozenset({"report.html", "report.md", "report.json"})  # written into the folder later
-FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS, PLAN}) | REPORTS
+FILES = frozenset({SCENARIO, SUMMARY, PROVENANCE, REQUESTS, ATTEMPTS, USAGE, PLAN}) | REPORTS
 
 Columns = dict[str, NDArray[Any]]
 
@@ -48,6 +48,10 @@ class StoredRun:
     def attempts(self) -> Columns:
         """One row an attempt of replication 0; InputError when the records were not kept."""
         return _read_table(self.path / ATTEMPTS)
+
+    def usage(self) -> Columns:
+        """One row a `Usage` of replication 0; InputError when the records were not kept."""
+        return _read_table(self.path / USAGE)
 
 
 def save_run(
@@ -119,6 +123,7 @@ def _fill(draft: Path, scenario: Scenario, summary: Summary, records: Records | 
     if records is not None:
         _write_table(draft / REQUESTS, request_columns(records))
         _write_table(draft / ATTEMPTS, attempt_columns(records))
+        _write_table(draft / USAGE, usage_columns(records))
     for entry in draft.iterdir():
         _sync(entry)
     draft.chmod(0o755)
@@ -170,6 +175,20 @@ def attempt_columns(records: Records) -> Columns:
     columns: Columns = {field.name: getattr(records.attempts, field.name) for field in fields(Attempts)}
     columns["endpoint"] = _named(records.attempts.endpoint, records.endpoint_names)
     return columns
+
+
+def usage_columns(records: Records) -> Columns:
+    """One row a `Usage`; endpoint, unit and class by name, the class empty where it is nobody's."""
+    rows = records.usage
+    names = (*records.workload.class_names, "")
+    return {
+        "endpoint": np.array([row.endpoint for row in rows], dtype=object),
+        "unit": np.array([row.unit for row in rows], dtype=object),
+        "class": np.array([names[row.class_id] for row in rows], dtype=object),
+        "begin_s": np.array([row.begin_s for row in rows], dtype=np.float64),
+        "end_s": np.array([row.end_s for row in rows], dtype=np.float64),
+        "count": np.array([row.count for row in rows], dtype=np.int64),
+    }
 
 
 def _named(codes: NDArray[Any], names: tuple[str, ...]) -> NDArray[Any]:

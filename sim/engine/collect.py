@@ -25,7 +25,9 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     log = floor.client.log.columns(arrival_s, floor.stations)
     attempts = _attempts(load, log, floor.stations)
     requests = _requests(arrival_s, attempts, floor.client.turned_away, undecided)
-    return Records(load, requests, attempts, tuple(s.log(ended_s) for s in floor.stations), ended_s)
+    logs = tuple(station.log(ended_s) for station in floor.stations)
+    usage = tuple(row for station in floor.stations for row in station.usage(ended_s))
+    return Records(load, requests, attempts, logs, ended_s, usage)
 
 
 def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from simpy.events import NORMAL
 
 from sim.engine.clock import Clock
-from sim.records import Outcome, Reason, StationLog
+from sim.records import Outcome, Reason, StationLog, Usage
 from sim.stations.service import Service
 
 
@@ -197,6 +197,10 @@ class Station:
 
     def waiting(self) -> list[Call]:
         """Calls under way that are no events of the clock: those that have not begun."""
+        return []
+
+    def usage(self, ended_s: float) -> list[Usage]:
+        """What is billed of this station beside its calls' tokens, up to the end of the run."""
         return []
 
     def worked(self) -> Worked | None:

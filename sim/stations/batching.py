@@ -6,7 +6,7 @@ import math
 from array import array
 
 from sim.engine.clock import Clock, Timer
-from sim.records import Outcome, Reason
+from sim.records import Outcome, Reason, Usage
 from sim.scenario import Instances
 from sim.stations.base import Call, Caller, Services, Station, Worked
 from sim.stations.line import make_line
@@ -142,6 +142,10 @@ class BatchingStation(Station):
     def _note(self, sequence: Sequence, free_s: float, tokens: int) -> None:
         sequence.call.free_s = free_s
         self._worked.add(sequence.call, sequence.first_s, free_s, tokens)
+
+    def usage(self, ended_s: float) -> list[Usage]:
+        """See `Station.usage`: every machine, all the time."""
+        return [Usage(self.name, "instance_hour", -1, 0.0, ended_s, len(self._machines))]
 
     def worked(self) -> Worked:
         """Every service begun; one that the end of the run cuts, as it would end if it were left alone."""

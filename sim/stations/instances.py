@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sim.engine.clock import Clock
-from sim.records import Outcome, Reason
+from sim.records import Outcome, Reason, Usage
 from sim.scenario import Instances
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.line import make_line
@@ -26,6 +26,7 @@ class InstanceStation(Station):
     ) -> None:
         """``levels`` are the priorities of all requests; None where all are equal."""
         super().__init__(name, index, clock, client, services)
+        self._count = spec.count
         self.servers = self._slots = spec.count * spec.slots
         self._bound = math.inf if spec.queue_limit is None else spec.queue_limit
         self._queue = make_line(levels)
@@ -70,3 +71,7 @@ class InstanceStation(Station):
     def waiting(self) -> list[Call]:
         """The queue, head first."""
         return [call for call in self._queue if not call.done]
+
+    def usage(self, ended_s: float) -> list[Usage]:
+        """See `Station.usage`: every instance, all the time."""
+        return [Usage(self.name, "instance_hour", -1, 0.0, ended_s, self._count)]

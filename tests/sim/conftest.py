@@ -9,7 +9,7 @@ import pytest
 
 from profiles.catalog import Catalog, load_catalog
 from sim.luck import Luck
-from sim.records import Attempts, Outcome, Records, Requests, StationLog
+from sim.records import Attempts, Outcome, Records, Requests, StationLog, Usage
 from sim.scenario import Scenario
 from sim.scenario_file import parse_scenario
 from sim.workload.columns import Workload
@@ -133,10 +133,14 @@ def make_records() -> Callable[..., Records]:
         servers: float = np.inf,
         ended_s: float = 1000.0,
         replication: int = 0,
+        usage: tuple[Usage, ...] = (),
+        instances: dict[str, int] | None = None,
     ) -> Records:
+        """``instances``: how many of an endpoint's own are there, from first to last."""
+        there = [Usage(name, "instance_hour", -1, 0.0, 1e9, n) for name, n in (instances or {}).items()]
         load = _workload(classes, requests, replication)
         calls = _attempts(endpoints, attempts, load)
         stations = tuple(_station(name, i, calls, servers) for i, name in enumerate(endpoints))
-        return Records(load, _requests(load, calls), calls, stations, ended_s)
+        return Records(load, _requests(load, calls), calls, stations, ended_s, (*usage, *there))
 
     return make

@@ -8,7 +8,8 @@ import pytest
 from profiles.errors import InputError
 from profiles.money import exact_sum, to_pusd
 from sim.audit import audit
-from sim.audit_money import fixed_pusd, second_pricing
+from sim.audit_money import second_pricing
+from sim.audit_usage import fixed_pusd
 from sim.bill import FIXED, mean_bill, tree
 from sim.costs import bill, costs
 from sim.records import Lane, Outcome
@@ -93,7 +94,9 @@ def run(request, a_scenario, make_records, catalog):
         classes={name: a_scenario().classes["chat"].model_dump(mode="json") for name in ("chat", "doc")},
     )
     requests, attempts = random_rows(600, request.param, scenario.duration_s)
-    records = make_records(requests, attempts, classes=("chat", "doc"), endpoints=tuple(ENDPOINTS))
+    records = make_records(
+        requests, attempts, classes=("chat", "doc"), endpoints=tuple(ENDPOINTS), instances={"own": 2}
+    )
     return records, scenario, bill(records, scenario, catalog)
 
 
@@ -141,12 +144,12 @@ def test_waste_is_what_nobody_used(run):
 
 
 def test_fixed_costs_by_hand(run, catalog):
-    _, scenario, found = run
+    records, scenario, found = run
     hours = Decimal("100000.7") / 3600
     own = 2 * hours * Decimal("12.34")
     reserved = 3 * hours * Decimal("3.6986") / 2  # half is given back on 3.8 Flash until 2026-12-31
     assert abs(found.fixed_pusd - to_pusd(round(own + reserved, 12))) <= 4  # rounded once a line and day
-    assert fixed_pusd(scenario, catalog) == found.fixed_pusd
+    assert fixed_pusd(records, scenario, catalog) == found.fixed_pusd
     units = {line.unit for line in found.lines if line.class_name == FIXED}
     assert units == {"gsu_hour", "gsu_credit", "instance_hour"}
 
@@ -157,10 +160,11 @@ def test_the_price_step_at_midnight(run):
     assert prices == {10_000_000, 20_000_000}
 
 
-def one_call(make_records, **attempt):
+def one_call(make_records, instances=None, **attempt):
     row = {"request": 0, "send_s": 0.0, "begin_s": 0.0, "first_s": 1.0, "end_s": 2.0, "free_s": 2.0}
     prompt = attempt.pop("prompt", 1000)
-    return make_records([{"arrival_s": 0.0, "input_tokens": prompt, "output_tokens": 10}], [row | attempt])
+    requests = [{"arrival_s": 0.0, "input_tokens": prompt, "output_tokens": 10}]
+    return make_records(requests, [row | attempt], instances=instances)
 
 
 @pytest.mark.parametrize(("prompt", "usd"), [(200_000, "0.40012"), (200_001, "0.800184")])
@@ -248,7 +252,7 @@ def test_a_partly_unknown_price_bills_the_known_part_and_flags_the_row(make_reco
 
 def test_instances_without_a_price_are_unknown(make_records, a_scenario, catalog):
     scenario = a_scenario(endpoints={"pro": {"buy": "instances", "model": "pro"}})
-    found = bill(one_call(make_records), scenario, catalog)
+    found = bill(one_call(make_records, {"pro": 1}), scenario, catalog)
     assert (found.total_pusd, found.fixed_pusd) == (None, None)
     assert "usd_per_instance_hour" in found.notes[0]
 
@@ -278,14 +282,9 @@ def test_runs_per_month_scale_the_tokens_but_not_the_fixed_costs(make_records, a
         "own": {"buy": "instances", "model": "pro", "usd_per_instance_hour": 2.0},
     }
     scenario = a_scenario(duration_s=1800.0, runs_per_month=21.0, endpoints=endpoints)
-    found = costs(
-        bill(one_call(make_records), scenario, catalog),
-        one_call(make_records),
-        scenario,
-        requests=1,
-        served=1,
-        adequate=1.0,
-    )
+    records = one_call(make_records, {"own": 1})
+    charged = bill(records, scenario, catalog)
+    found = costs(charged, records, scenario, requests=1, served=1, adequate=1.0)
     assert found.usd_per_month == pytest.approx(21 * 0.0021 + 730 * 2)
     assert found.usd_per_hour == pytest.approx(2 * 0.0021 + 2)
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from profiles.money import to_pusd
 from profiles.yaml_io import to_yaml
-from sim.audit_money import fixed_pusd, money_checks
+from sim.audit_money import money_checks
+from sim.audit_usage import fixed_pusd
 from sim.bill import FIXED
 from sim.costs import bill
 from sim.records import Outcome
@@ -71,7 +72,9 @@ def records_of(make_records, rows, since):
         {"arrival_s": row["at"] - since, "input_tokens": row["prompt"], "class": row["class"]} for row in rows
     ]
     calls = [attempt(number, row, since) for number, row in enumerate(rows)]
-    return make_records(requests, calls, classes=("chat", "doc"), endpoints=tuple(ENDPOINTS))
+    return make_records(
+        requests, calls, classes=("chat", "doc"), endpoints=tuple(ENDPOINTS), instances={"own": 2}
+    )
 
 
 def attempt(number, row, since):
@@ -219,7 +222,8 @@ def test_own_terms_are_recomputed_and_split_like_list_prices(world, catalog, own
 def test_fixed_costs_are_exact_where_the_hour_divides(world, catalog):
     records, scenario = world([])
     by_hand = 24 * (2 * Decimal("12.34") + 3 * Decimal("3.6986") / 2)
-    assert bill(records, scenario, catalog).total_pusd == to_pusd(by_hand) == fixed_pusd(scenario, catalog)
+    found = bill(records, scenario, catalog)
+    assert found.total_pusd == to_pusd(by_hand) == fixed_pusd(records, scenario, catalog)
 
 
 def test_fixed_lines_carry_their_hours(world, catalog):

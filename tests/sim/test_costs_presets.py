@@ -2,7 +2,8 @@
 
 import pytest
 
-from sim.audit_money import fixed_pusd, money_checks, second_pricing
+from sim.audit_money import money_checks, second_pricing
+from sim.audit_usage import fixed_pusd
 from sim.costs import bill
 from sim.engine.run import simulate_world
 from sim.scenario_file import load_scenario, preset_names
@@ -26,6 +27,6 @@ def test_the_difference_is_zero_on_every_preset(name, request):
     assert len(again) > 0
     assert again.tolist() == found.attempt_pusd.tolist()
     assert unknown.tolist() == found.unpriced.tolist()
-    assert fixed_pusd(world.scenario, world.catalog) == found.fixed_pusd
+    assert fixed_pusd(records, world.scenario, world.catalog) == found.fixed_pusd
     for check in money_checks(records, world.scenario, world.catalog, found):
         assert check.passed, check

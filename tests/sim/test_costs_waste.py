@@ -91,7 +91,9 @@ def test_teams_share_a_reservation_by_what_they_burn(make_records, a_scenario, c
         call(2, endpoint="pro", input_tokens=1_000, output_tokens=0),
     ]
     requests = [{"arrival_s": 0.0, "class": name} for name in "abc"]
-    records = make_records(requests, rows, classes=("a", "b", "c"), endpoints=tuple(endpoints))
+    records = make_records(
+        requests, rows, classes=("a", "b", "c"), endpoints=tuple(endpoints), instances={"own": 1}
+    )
     found = bill(records, scenario, catalog)
     fee = 2 * 1_849_300_000_000
     assert [charge.fixed_pusd for charge in found.charges] == [
@@ -107,7 +109,7 @@ def test_teams_share_a_reservation_by_what_they_burn(make_records, a_scenario, c
 
 def test_an_unknown_price_leaves_the_charge_unknown(make_records, a_scenario, catalog):
     scenario = a_scenario(endpoints={"pro": {"buy": "instances", "model": "pro"}})
-    found = bill(make_records([{"arrival_s": 0.0}], [call(0)]), scenario, catalog)
+    found = bill(make_records([{"arrival_s": 0.0}], [call(0)], instances={"pro": 1}), scenario, catalog)
     assert found.charges[0].pusd is None
     assert by_team(found.charges) == {"chat": None}
 

@@ -48,6 +48,7 @@ def test_a_run_may_replace_a_run_and_leaves_nothing_of_it(run, tmp_path):
     assert {entry.name for entry in folder.iterdir()} == FILES - {PLAN} - REPORTS - {
         "requests.parquet",
         "attempts.parquet",
+        "usage.parquet",
     }
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
     with pytest.raises(InputError, match="not kept"):

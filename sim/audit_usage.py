@@ -1,0 +1,135 @@
+"""What is billed beside the calls' tokens, recomputed in Decimal from the rows of prices and usage."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, localcontext
+
+from profiles.catalog import Catalog
+from sim.audit_prices import PICO, flat_price, less, metered, percent_off, whole
+from sim.audit_result import Check
+from sim.records import Records, Usage
+from sim.scenario import Endpoint, Instances, Provisioned, Scenario
+
+
+def fixed_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
+    """Reservations, and what is there for nobody in particular, over the run; None: a price is unknown."""
+    parts = [reservations_pusd(scenario, catalog), *usage_pusd(records, scenario, catalog)[1]]
+    return None if None in parts else sum(part or 0 for part in parts)
+
+
+def reservations_pusd(scenario: Scenario, catalog: Catalog) -> int | None:
+    """Fees less credits over the run, in Decimal, day by day; None where a price is unknown."""
+    parts = [
+        _reservation_cost(endpoint, scenario, catalog, on, since, until)
+        for endpoint in scenario.endpoints.values()
+        if isinstance(endpoint, Provisioned)
+        for on, since, until in _seconds_by_day(scenario, 0.0, scenario.duration_s)
+    ]
+    return None if None in parts else sum(part or 0 for part in parts)
+
+
+def usage_pusd(
+    records: Records, scenario: Scenario, catalog: Catalog
+) -> tuple[list[int | None], list[int | None]]:
+    """What each row of usage costs: those of classes, and those of nobody."""
+    found: tuple[list[int | None], list[int | None]] = ([], [])
+    for row in records.usage:
+        endpoint = scenario.endpoints[row.endpoint]
+        found[row.class_id < 0].append(_used(row, endpoint, scenario, catalog))
+    return found
+
+
+def _used(row: Usage, endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> int | None:
+    if row.unit == "instance_hour":
+        until_s = min(row.end_s, scenario.duration_s)
+        days = _seconds_by_day(scenario, row.begin_s, until_s)
+        parts = [_instances_cost(row.count, endpoint, scenario, catalog, *day) for day in days]
+    elif row.unit == "cache_storage_hour":
+        days = _seconds_by_day(scenario, row.begin_s, row.end_s)
+        parts = [_stored_cost(row.count, endpoint, scenario, catalog, *day) for day in days]
+    else:
+        on = _seconds_by_day(scenario, row.begin_s, row.begin_s + 1.0)[0][0]
+        price = flat_price(row.unit, endpoint, scenario, catalog, on)
+        return None if price is None else row.count * price
+    return None if None in parts else sum(part or 0 for part in parts)
+
+
+def _stored_cost(
+    tokens: int,
+    endpoint: Endpoint,
+    scenario: Scenario,
+    catalog: Catalog,
+    on: date,
+    since: Decimal,
+    until: Decimal,
+) -> int | None:
+    price = flat_price("cache_storage_hour", endpoint, scenario, catalog, on)
+    return None if price is None else metered(tokens * price / PICO, since, until)
+
+
+def _seconds_by_day(scenario: Scenario, begin_s: float, end_s: float) -> list[tuple[date, Decimal, Decimal]]:
+    """Each day between two instants of the run with its first and last second since 1970."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    passed = scenario.start_utc - epoch
+    zero = Decimal(passed.days * 86_400 + passed.seconds) + Decimal(passed.microseconds) / 10**6
+    first, found = zero // 86_400, []
+    with localcontext(prec=60):
+        at, end = zero + Decimal(repr(float(begin_s))), zero + Decimal(repr(float(end_s)))
+        while at < end:
+            midnight = (at // 86_400 + 1) * 86_400
+            on = scenario.prices_on + timedelta(days=int(at // 86_400 - first))
+            found.append((on, at, min(end, midnight)))
+            at = midnight
+    return found
+
+
+def _instances_cost(
+    count: int,
+    endpoint: Endpoint,
+    scenario: Scenario,
+    catalog: Catalog,
+    on: date,
+    since: Decimal,
+    until: Decimal,
+) -> int | None:
+    if not isinstance(endpoint, Instances) or endpoint.usd_per_instance_hour is None:
+        return None
+    model = endpoint.model
+    name = "no model" if model is None else catalog.model(model, scenario.prices_on).name
+    off = percent_off(catalog, (name, endpoint.channel, "standard", "instance_hour"), None, on)
+    usd = less(Decimal(repr(endpoint.usd_per_instance_hour)), off)
+    return metered(count * usd, since, until)
+
+
+def instances_paid(records: Records, scenario: Scenario) -> Check:
+    """Every instance is on the bill for as long as it was there: all of the run."""
+    wrong = []
+    for name, endpoint in scenario.endpoints.items():
+        rows = [row for row in records.usage if (row.endpoint, row.unit) == (name, "instance_hour")]
+        paid_s = sum(row.count * (min(row.end_s, scenario.duration_s) - row.begin_s) for row in rows)
+        due_s = endpoint.count * scenario.duration_s if isinstance(endpoint, Instances) else 0.0
+        if abs(paid_s - due_s) > 1e-9 * due_s:
+            wrong.append(f"{name}: {paid_s:g} instance-seconds paid, {due_s:g} were there")
+    return Check("instances paid", not wrong, "; ".join(wrong) or "as many as there were")
+
+
+def _reservation_cost(
+    endpoint: Provisioned, scenario: Scenario, catalog: Catalog, on: date, since: Decimal, until: Decimal
+) -> int | None:
+    platform = catalog.platform.reservation
+    prices = [row for row in platform.prices if row.term == endpoint.term and row.holds(on)]
+    if not prices:
+        return None
+    factor = platform.non_global_multiplier if endpoint.region == "regional" else Decimal(1)
+    model = catalog.model(endpoint.model, scenario.prices_on)
+    off = percent_off(catalog, (model.name, endpoint.channel, "standard", "gsu_hour"), endpoint.term, on)
+    fee = less(prices[0].usd_per_hour * factor, off)
+    granted = [Decimal(0)]
+    if model.throughput is not None:
+        granted.append(Decimal(str(model.throughput.credit(on))))
+    for row in (row for card in catalog.terms.cards for row in card.credits):
+        if row.holds(on) and (row.models is None or model.name in row.models):
+            granted.append(Decimal(str(row.fraction)))
+    back = whole(fee * max(granted) * PICO) / PICO
+    return metered(endpoint.gsus * fee, since, until) - metered(endpoint.gsus * back, since, until)

@@ -1,0 +1,116 @@
+"""Who sells at an endpoint, at which price on which day, and the line that a bill gets for it.
+
+Every unit price comes from `profiles.offers`, with the company's own terms where there are any; a line keeps
+the list price beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from profiles.errors import InputError
+from profiles.offers import Offer, TokenUnit, UnitPrice
+from profiles.prices import Service as PriceService
+from profiles.schema import Channel, ModelProfile
+from sim.bill import NO_MODEL, Line
+from sim.scenario import Endpoint, PayAsYouGo, Scenario
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Who sells at an endpoint: the words of a line, and the offer put to the catalogue (None: no model)."""
+
+    endpoint: str
+    channel: Channel
+    model: str
+    service: PriceService
+    offer: Offer | None
+    may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
+
+    def unit_price(self, unit: TokenUnit, on: date, prompt_tokens: int = 0) -> UnitPrice:
+        """The price of a unit on a day; InputError where it should be known and is not."""
+        if self.offer is None:
+            why = f"endpoint {self.endpoint} names no model, so its tokens have no price"
+            return UnitPrice(None, note=why)
+        price = self.offer.unit_price(unit, on, prompt_tokens)
+        return price if price.pusd is not None else UnitPrice(None, note=self.unknown(price.note))
+
+    def unknown(self, why: str) -> str:
+        """The reason itself where a price may be unknown; else an InputError with it."""
+        if self.may_be_unpriced:
+            return why
+        raise InputError(
+            f"endpoints.{self.endpoint}: {why} Choose another date, channel, region or service, "
+            "or set historical: true to run without this price."
+        )
+
+    def line(
+        self, class_name: str, unit: str, quantity: float, price: UnitPrice, amounts: Amounts | None = None
+    ) -> Line:
+        """A line of a bill; ``amounts`` where they are not simply quantity times price."""
+        found = amounts or _products(int(quantity), price)
+        return Line(
+            self.channel,
+            self.model,
+            class_name,
+            unit,
+            self.endpoint,
+            self.service,
+            quantity,
+            price.pusd,
+            found.own,
+            price.source,
+            price.as_of,
+            price.grade,
+            price.note,
+            price.list_pusd,
+            found.listed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Picodollars after the company's own terms, and at list prices; None is unknown."""
+
+    own: int | None
+    listed: int | None
+
+
+def _products(quantity: int, price: UnitPrice) -> Amounts:
+    both = (None if pusd is None else quantity * pusd for pusd in (price.pusd, price.list_pusd))
+    return Amounts(*both)
+
+
+def seller(name: str, scenario: Scenario, catalog: Catalog) -> Seller:
+    """Who sells at the endpoint called ``name``."""
+    endpoint = scenario.endpoints[name]
+    profile = model_of(endpoint, scenario, catalog)
+    service = endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
+    if profile is None:
+        return Seller(name, endpoint.channel, NO_MODEL, service, None, True)
+    offer = Offer(profile, endpoint.channel, service, endpoint.region, catalog.terms)
+    unpriced = scenario.historical or not profile.prices
+    return Seller(name, endpoint.channel, profile.name, service, offer, unpriced)
+
+
+def model_of(endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> ModelProfile | None:
+    """The profile behind an endpoint; None for an explicit latency law without a model."""
+    return None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
+
+
+def midnight_utc(scenario: Scenario) -> datetime:
+    """The midnight UTC before the run, when the day of its first prices began."""
+    return scenario.start_utc.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def price_day(scenario: Scenario, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole UTC days between the start of the run and each instant; prices are of ``prices_on`` plus that."""
+    into_day_s = (scenario.start_utc - midnight_utc(scenario)).total_seconds()
+    return np.floor((into_day_s + seconds) / DAY_S).astype(np.int64)
