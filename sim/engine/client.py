@@ -24,6 +24,8 @@ _FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
 class Client:
     """Sends requests, waits, retries. It tosses no coin: jitter is a function of request and attempt."""
 
+    hears_all = False  # of every call's end: what a client that must do something about it sets
+
     def __init__(
         self,
         spec: ClientSpec,
@@ -43,7 +45,7 @@ class Client:
         self._choose: Callable[[Request, System], str | None]
         self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
         self._jitter_key = jitter_key
-        self._give_up_s: list[float] = (load.arrival_s + load.deadline_s).tolist()
+        self._give_up_s = load.arrival_s + load.deadline_s
         self._turns = _turns(load)
         self._stations: dict[str, Station] = {}
         self._system: System
@@ -51,6 +53,18 @@ class Client:
     def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
         """Learn the stations, which themselves know the client, and how to choose between them."""
         self._stations, self._system, self._choose = stations, system, policy.choose
+        self._only = stations.get(getattr(policy, "only", None) or "")
+        if not self.hears_all and not self._turns and self.timeout_s == math.inf:
+            for station in stations.values():
+                station.log_served = None if station.then else self._extend_log
+
+    @property
+    def entrance(self) -> Callable[[int, float], None]:
+        """What the clock calls when a request comes."""
+        station = self._only
+        if station is None or station.too_long or self.hears_all:
+            return self.arrive
+        return _straight_to(station)
 
     def arrive(self, request: int, now: float) -> None:
         """Route a request when it comes in."""
@@ -185,6 +199,16 @@ class Client:
         """Requests whose next attempt is among the ``pending`` events."""
         timers = [event for event in pending if isinstance(event, Timer)]
         return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
+
+
+def _straight_to(station: Station) -> Callable[[int, float], None]:
+    """Where all requests go to one endpoint, nobody need be asked."""
+    submit = station.submit
+
+    def arrive(request: int, now: float) -> None:
+        submit(Call(station, request, now), now)
+
+    return arrive
 
 
 def _turns(load: Workload) -> dict[int, list[tuple[int, float, float]]]:

@@ -58,6 +58,9 @@ class Clock(simpy.Environment):
             while queue and queue[0][0] <= time_s:  # `step` of SimPy, without a call for each event
                 self._now, _, _, event = heappop(queue)
                 callbacks, event.callbacks = event.callbacks, None
+                if type(callbacks) is tuple:  # of our own: one callback, and it went well
+                    callbacks[0](event)
+                    continue
                 for callback in callbacks:
                     callback(event)
                 if not event._ok and not hasattr(event, "_defused"):

@@ -27,6 +27,8 @@ def is_guarded(spec: ClientSpec) -> bool:
 class GuardedClient(Client):
     """Asks its guards before every call, and tells them how each came out."""
 
+    hears_all = True
+
     def __init__(
         self, spec: ClientSpec, clock: Clock, requests: Requests, jitter_key: int, load: Workload
     ) -> None:

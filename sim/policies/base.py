@@ -23,6 +23,7 @@ class RoutingPolicy(Protocol):
     A policy may also have ``prepare(classes, system) -> RoutingPolicy``: called once before the clock starts,
     it returns an equal policy with whatever does not depend on the moment worked out. What a policy must
     remember lives in that object, which is made anew for each run.
+    And it may have ``only``: the endpoint that everything goes to, so that it need not be asked.
     """
 
     def choose(self, request: Request, system: System) -> str | None:

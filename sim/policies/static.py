@@ -21,6 +21,11 @@ class Static:
         if self.endpoint is None and not self.by_class:
             raise InputError("routing: policy 'static' needs endpoint (or by_class)")
 
+    @property
+    def only(self) -> str | None:
+        """The endpoint that everything goes to; see `RoutingPolicy`."""
+        return None if self.by_class else self.endpoint
+
     def choose(self, request: Request, system: System) -> str | None:
         if self.by_class is None:
             return self.endpoint

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -58,32 +59,39 @@ class EndpointFacts:
 
 
 class Requests:
-    """The columns a router may read, as plain lists; makes the small objects it decides on."""
-
-    __slots__ = (
-        "_labels",
-        "_load",
-        "_means",
-        "_scores",
-        "class_ids",
-        "class_names",
-        "classes",
-        "input_tokens",
-        "max_output_tokens",
-        "route_u",
-    )
+    """The columns a router may read, as plain lists, each made when a policy first asks for it."""
 
     def __init__(self, load: Workload, classes: Mapping[str, RequestClass]) -> None:
         self.class_names = load.class_names
         self.classes = [classes[name] for name in load.class_names]
-        self.class_ids: list[int] = load.class_id.tolist()
-        self.input_tokens: list[int] = load.input_tokens.tolist()
-        self.max_output_tokens: list[int] = load.max_output_tokens.tolist()
-        self.route_u: list[float] = load.luck.uniforms("route", len(load)).tolist()
         self._load = load
         self._means: dict[int, float] = {}
         self._scores: dict[float, list[float]] = {}
         self._labels: dict[str, list[str | None] | None] = {}
+
+    @cached_property
+    def class_ids(self) -> list[int]:
+        """Places in ``classes``."""
+        ids: list[int] = self._load.class_id.tolist()
+        return ids
+
+    @cached_property
+    def input_tokens(self) -> list[int]:
+        """Prompt lengths."""
+        tokens: list[int] = self._load.input_tokens.tolist()
+        return tokens
+
+    @cached_property
+    def max_output_tokens(self) -> list[int]:
+        """The caps that were asked for; 0 for none."""
+        tokens: list[int] = self._load.max_output_tokens.tolist()
+        return tokens
+
+    @cached_property
+    def route_u(self) -> list[float]:
+        """A uniform each, for policies that split at random."""
+        draws: list[float] = self._load.luck.uniforms("route", len(self._load)).tolist()
+        return draws
 
     def mean_output_tokens(self, class_id: int) -> float:
         """Mean answer of a class, as past traffic would tell: of its law, or of the trace it replays."""

@@ -22,7 +22,8 @@ from sim.stations.service import Service
 class Call:
     """One attempt under way. It is its own event: the clock fires it when its service ends.
 
-    What most calls never change is set on the class, so that making a call stays cheap.
+    What most calls never change, and the loop does not ask for, is set on the class: making a call stays
+    cheap, while reading a class's attribute through its object is slow.
     """
 
     _ok = True  # SimPy asks this of every event
@@ -33,15 +34,15 @@ class Call:
     reserved = 0.0  # weighted tokens a reservation set aside
     number = 1  # which try of its stage
     stage = 0
-    done = False  # the client has heard an outcome
     outcome: Outcome | None = None  # which, where it was an error
     generation = 0  # of the circuit breaker that let it through
-    odd = False  # not the plain first call of a request: the log then keeps all of it
 
     def __init__(self, station: Station, request: int, send_s: float) -> None:
         self.station = station
         self.request = request
         self.send_s = send_s
+        self.done = False  # the client has heard an outcome
+        self.odd = False  # not the plain first call of a request: the log then keeps all of it
 
 
 class Worked:
@@ -61,6 +62,9 @@ class Worked:
         self.first_s.append(first_s)
         self.free_s.append(free_s)
         self.tokens.append(tokens)
+
+
+LogServed = Callable[[tuple[int, int, float]], None]  # request, endpoint, begin_s
 
 
 class Caller(Protocol):
@@ -108,12 +112,14 @@ class Station:
     def __init__(self, name: str, index: int, clock: Clock, client: Caller, services: Services) -> None:
         self.name, self.index, self.client, self.services = name, index, client, services
         self.then: Station | None = None
+        self.log_served: LogServed | None = None  # where a plain call's end goes if no client need hear of it
         self.too_long: frozenset[int] = frozenset()  # requests whose prompt exceeds the model's window
         self.busy = self.waiting_calls = 0
         self._peak_busy = self._peak_queue = self._peak_system = 0
         self._busy_integral = self._busy_since_s = 0.0
         self._queue_integral = self._queue_since_s = 0.0
         self._timeout_s, self._cancels = client.timeout_s, client.cancels
+        self._timed = client.timeout_s < math.inf
         self._services_begun: dict[int, int] = {}  # only of requests that were served before
         self._heap: list[Any] = clock.heap
         self._next_id = clock.next_id
@@ -153,17 +159,19 @@ class Station:
 
     def _serve(self, call: Call, now: float) -> None:
         """Start service on a server that is counted busy. All later times are known from here on."""
-        request = call.request
-        if self._services_begun and request in self._services_begun:
-            total_s = self._serve_again(call)
-        else:
-            total_s = self._total_s[request]
         call.begin_s = now
-        call.free_s = free_s = now + total_s
-        if free_s > call.send_s + self._timeout_s:
-            call.free_s = free_s = self._cut_short(call, free_s)
+        call.free_s = free_s = now + self._total_s[call.request]
+        if self._timed:
+            call.free_s = free_s = self._watched(call, now)
         call.callbacks = self._on_free
         heappush(self._heap, (free_s, NORMAL, self._next_id(), call))
+
+    def _watched(self, call: Call, now: float) -> float:
+        """When the service of a call with a timeout stops; it may be the second of its request."""
+        free_s = call.free_s
+        if call.request in self._services_begun:
+            free_s = now + self._serve_again(call)
+        return self._cut_short(call, free_s) if free_s > call.send_s + self._timeout_s else free_s
 
     def _serve_again(self, call: Call) -> float:
         k = call.service = self._services_begun[call.request]
@@ -186,7 +194,9 @@ class Station:
         self._busy_integral += busy * (now - self._busy_since_s)
         self._busy_since_s = now
         self.busy = busy - 1
-        if not call.done:
+        if self.log_served is not None and not call.odd:
+            self.log_served((call.request, self.index, call.begin_s))
+        elif not call.done:
             self.client.served(call, now)
 
     def _change_queue(self, by: int, now: float) -> None:

@@ -41,27 +41,34 @@ class InstanceStation(Station):
             self.client.refused(call, now, Outcome.REJECTED, Reason.QUEUE_FULL, 0.0)
 
     def _wait(self, call: Call, now: float) -> None:
-        self._change_queue(1, now)
+        waiting = self.waiting_calls  # `_change_queue`, without the call
+        self._queue_integral += waiting * (now - self._queue_since_s)
+        self._queue_since_s = now
+        self.waiting_calls = waiting + 1
         self._queue.append(call)
-        if self.waiting_calls > self._peak_queue:
-            self._peak_queue = self.waiting_calls
-            self._peak_system = max(self._peak_system, self._slots + self._peak_queue)
-        if self._timeout_s < math.inf:
+        if waiting >= self._peak_queue:
+            self._peak_queue = waiting + 1
+            self._peak_system = max(self._peak_system, self._slots + waiting + 1)
+        if self._timed:
             self.client.expire_at(call.send_s + self._timeout_s, call)
 
     def _free(self, call: Call) -> None:
         """A slot is free: hand it to the head of the queue, or let it idle."""
-        if not self.waiting_calls:
+        waiting = self.waiting_calls
+        if not waiting:
             super()._free(call)
             return
         now = call.free_s
-        self._change_queue(-1, now)
-        queue = self._queue
-        head = queue.popleft()
+        self._queue_integral += waiting * (now - self._queue_since_s)
+        self._queue_since_s = now
+        self.waiting_calls = waiting - 1
+        head = self._queue.popleft()
         while head.done:  # the client gave up on it
-            head = queue.popleft()
+            head = self._queue.popleft()
         self._serve(head, now)
-        if not call.done:
+        if self.log_served is not None and not call.odd:
+            self.log_served((call.request, self.index, call.begin_s))
+        elif not call.done:
             self.client.served(call, now)
 
     def give_up(self, call: Call, now: float) -> None:
