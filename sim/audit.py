@@ -17,7 +17,7 @@ from sim.audit_money import money_checks
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Outcome, Records
-from sim.scenario import Scenario
+from sim.scenario import Endpoint, Scenario
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -113,10 +113,18 @@ def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     attempts, load = records.attempts, records.workload
     begun, who = ~np.isnan(attempts.begin_s), attempts.request
     wrong = attempts.input_tokens != np.where(begun, load.input_tokens[who], 0)
-    wrong |= attempts.cached_tokens != np.where(begun, load.cached_tokens[who], 0)
+    drawn = np.array([not looks_up(scenario.endpoints[name]) for name in records.endpoint_names])
+    wrong |= drawn[attempts.endpoint] & (
+        attempts.cached_tokens != np.where(begun, load.cached_tokens[who], 0)
+    )
     yield check_rows("input tokens", wrong, "prompt differs from the workload's")
     yield check_rows("output tokens", _wrong_output(records, scenario, catalog), "not min(answer, cap)")
     yield _sums(records)
+
+
+def looks_up(endpoint: Endpoint) -> bool:
+    """Whether the run finds what is cached; else it is drawn with the load."""
+    return getattr(endpoint, "context_cache", None) is not None
 
 
 def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mask:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.schema import Throughput
+from sim.audit_caches import cache_checks
 from sim.audit_instances import instance_checks
 from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
@@ -49,6 +50,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield _reservation(records, scenario, place, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
             yield _contention(records, scenario, place.spec.contention, place.name, index)
+        if place.context_cache is not None:
+            yield from cache_checks(records, place, index)
         if isinstance(place.spec, Instances):
             yield from instance_checks(records, place, index)
 

@@ -12,7 +12,7 @@ from sim.luck import Luck
 from sim.records import Attempts, Records, Requests, StationLog, Usage
 from sim.scenario_labels import LABELS
 from sim.store import Columns, StoredRun
-from sim.workload.columns import Labels, Workload
+from sim.workload.columns import OPTIONAL, Labels, Workload
 
 
 def read_records(run: StoredRun) -> Records:
@@ -24,6 +24,7 @@ def read_records(run: StoredRun) -> Records:
     classes, endpoints = tuple(run.scenario.classes), tuple(run.scenario.endpoints)
     try:
         own = {name: requests[name] for name in Workload.column_names() if name != "class_id"}
+        own |= {name: requests[name] for name in OPTIONAL if name in requests}
         who, luck = _codes(requests, "class", classes), Luck(run.scenario.seed)
         load = Workload(classes, luck, class_id=who, **own, labels=_labels(requests))
         outcomes = Requests(**_fields(Requests, requests, endpoints))

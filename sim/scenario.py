@@ -28,6 +28,7 @@ from sim.scenario_arrivals import (
     WeibullRenewal,
     events_per_s,
 )
+from sim.scenario_caches import ContextCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
 from sim.scenario_labels import Governance, Handling
 
@@ -104,6 +105,7 @@ class PayAsYouGo(_Endpoint):
     tier: str | None = None
     limits: Limits | None = None
     contention: Contention | None = None
+    context_cache: ContextCache | None = None  # None: cached tokens are those drawn with the class
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -127,6 +129,7 @@ class Provisioned(_Endpoint):
     spill_limits: Limits | None = None
     window_s: Positive | None = None  # default: by GSU count, from the catalogue
     first_estimate_tokens: Tokens = 1_000
+    context_cache: ContextCache | None = None
 
 
 class StepTime(Strict):

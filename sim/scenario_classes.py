@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
 from sim.scenario_arrivals import Arrivals
+from sim.scenario_caches import Prefixes
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
@@ -104,6 +105,7 @@ class RequestClass(Strict):
     rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] = 0.0  # of the two lengths
     session: Session | None = None
     cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
+    prefixes: Prefixes | None = None  # beginnings that prompts of the class share
     thinking_tokens: Distribution | None = None  # default: the model's own law
     thinking_level: str | None = None  # default: the model's own
     max_output_tokens: Tokens | None = None
@@ -128,6 +130,8 @@ class RequestClass(Strict):
             raise ValueError("a trace brings its own lengths: remove input_tokens and output_tokens")
         if self.trace is not None and (self.session is not None or self.rank_correlation):
             raise ValueError("a trace brings its own order: remove session and rank_correlation")
+        if self.trace is not None and self.prefixes is not None:
+            raise ValueError("a trace brings its own prompts: remove prefixes")
         if self.session is not None and self.rank_correlation:
             raise ValueError(
                 "rank_correlation is for single requests: a session's prompts grow by its answers"

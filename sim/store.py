@@ -163,7 +163,7 @@ def request_columns(records: Records) -> Columns:
     """The load and what became of it, one row a request; class and endpoint by name."""
     load, requests = records.workload, records.requests
     columns: Columns = {"class": _named(load.class_id, load.class_names)}
-    columns |= {name: getattr(load, name) for name in load.column_names() if name != "class_id"}
+    columns |= {name: getattr(load, name) for name in load.present if name != "class_id"}
     columns |= {name: _named(label.codes, label.names) for name, label in load.labels.items()}
     columns |= {field.name: getattr(requests, field.name) for field in fields(Requests)}
     columns["endpoint"] = _named(requests.endpoint, records.endpoint_names)

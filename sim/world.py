@@ -11,7 +11,9 @@ from profiles.errors import InputError
 from profiles.prices import RateCard
 from profiles.schema import ModelProfile
 from sim.policies.view import EndpointFacts, Typical
+from sim.prefix_rules import least_cached_tokens
 from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_caches import ContextCache
 from sim.scenario_labels import GOVERNANCE
 
 UNLIMITED = Limits()
@@ -25,6 +27,12 @@ class Place:
     spec: Endpoint
     model: ModelProfile | None
     limits: Limits  # what pay-as-you-go calls must pass; for a reservation, its overflow
+    least_cached: int = 1  # tokens a prefix must have to be kept by a context cache
+
+    @property
+    def context_cache(self) -> ContextCache | None:
+        """The context cache that is simulated here, if one is."""
+        return getattr(self.spec, "context_cache", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,8 @@ def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> P
     if spec.model is not None:
         model = catalog.model(spec.model, scenario.prices_on)
         _check_sold(scenario, name, spec, model)
-    return Place(name, spec, model, _limits(scenario, name, spec, model))
+    limits = _limits(scenario, name, spec, model)
+    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model))
 
 
 def _check_sold(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:

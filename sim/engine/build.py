@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from profiles.schema import Throughput
+from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
 from sim.engine.clock import Clock
 from sim.engine.guarded import GuardedClient, is_guarded
@@ -24,7 +25,7 @@ from sim.stations.contention import SharedPool
 from sim.stations.instances import InstanceStation
 from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
-from sim.stations.provisioned import Burn, ProvisionedStation, Reservation
+from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.service import Service, draw_service
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
@@ -74,9 +75,11 @@ def _station(
     place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario
 ) -> Station:
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
+    load = seen_by(place, load)
     services = Services(partial(_draw, place, load, levels))
     station = _of_kind(place, index, clock, client, services, load, scenario)
     station.too_long = _too_long(place, load)
+    give_cache(station, place, load)
     return station
 
 
@@ -109,13 +112,18 @@ def _of_kind(
         return BatchingStation(*common, spec, prompts, _levels(load))
     limiters = Limiters(place.limits, scenario.start_utc, scenario.duration_s)
     if isinstance(spec, PayAsYouGo):
-        if place.limits == UNLIMITED and spec.contention is None:
+        if place.limits == UNLIMITED and spec.contention is None and spec.context_cache is None:
             return Station(*common)
-        return PaygStation(*common, limiters, load.input_tokens.tolist(), _pool(place, load, scenario))
+        payg = PaygStation if spec.context_cache is None else CachingPayg
+        return payg(*common, limiters, load.input_tokens.tolist(), _pool(place, load, scenario))
     assert place.model is not None  # a reservation names its model
     throughput = place.model.require_throughput()
-    burn = Burn(BurnRates(throughput), load, services)
     reservation = reservation_of(spec, throughput, scenario)
+    rates = BurnRates(throughput)
+    if spec.context_cache is not None:
+        cached_burn = CachedBurn(rates, load, services)
+        return CachingProvisioned(*common, reservation, limiters, load.input_tokens.tolist(), cached_burn)
+    burn = Burn(rates, load, services)
     return ProvisionedStation(*common, reservation, limiters, load.input_tokens.tolist(), burn)
 
 

@@ -57,11 +57,17 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         end_s=log.end_s,
         free_s=worked.free_s,
         input_tokens=np.where(begun, load.input_tokens[log.request], 0).astype(np.int32),
-        cached_tokens=np.where(begun, load.cached_tokens[log.request], 0).astype(np.int32),
+        cached_tokens=np.where(begun, _cached(load, log, stations), 0).astype(np.int32),
         thinking_tokens=worked.thinking,
         output_tokens=worked.output,
         reserved_tokens=log.reserved,
     )
+
+
+def _cached(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> NDArray[np.int64]:
+    """Cached tokens as drawn with the load, or where a station looks them up as it found them."""
+    drawn = np.array([station.draws_cached for station in stations])
+    return np.where(drawn[log.endpoint], load.cached_tokens[log.request], log.cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,9 @@ def _worked_off(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Stati
         for k, column in enumerate(station.services.columns):
             rows = np.flatnonzero(begun & (log.endpoint == station.index) & (log.service == k))
             who = log.request[rows]
-            first_s = log.begin_s[rows] + column.first_s[who]
+            first_s = log.begin_s[rows] + (column.first_s[who] - log.saved_s[rows])
             worked.first_s[rows] = np.where(first_s <= log.free_s[rows], first_s, np.nan)
-            share = _share_done(log, rows, column.total_s[who])
+            share = _share_done(log, rows, column.total_s[who] - log.saved_s[rows])
             done = np.floor((column.thinking[who] + column.output[who]) * share)
             worked.thinking[rows] = np.minimum(column.thinking[who], done)
             worked.output[rows] = done - worked.thinking[rows]

@@ -15,7 +15,8 @@ Ints = NDArray[np.int64]
 
 _PLAIN = 3  # request, endpoint, begin_s
 _ODD_FIELDS = (
-    "number", "stage", "lane", "service", "reserved", "outcome", "reason", "send_s", "end_s", "free_s",
+    "number", "stage", "lane", "service", "reserved", "cached", "saved_s",
+    "outcome", "reason", "send_s", "end_s", "free_s",
 )  # fmt: skip
 
 
@@ -30,6 +31,8 @@ class LogColumns:
     lane: Ints
     service: Ints  # which service of its request
     reserved: Floats
+    cached: Ints  # tokens that a simulated cache held
+    saved_s: Floats  # seconds of service that saved
     outcome: Ints
     reason: Ints
     send_s: Floats
@@ -56,7 +59,7 @@ class Log:
         self._odd_rows.append(len(self.plain) // _PLAIN)
         self.plain.extend((call.request, call.station.index, call.begin_s))
         parts = (call.number, call.stage, call.lane, call.service, call.reserved)
-        self._odd.append((*parts, outcome, reason, call.send_s, now, call.free_s))
+        self._odd.append((*parts, call.cached, call.saved_s, outcome, reason, call.send_s, now, call.free_s))
 
     def columns(self, arrival_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
         """All rows; ``arrival_s`` is when each request really came."""
@@ -81,6 +84,8 @@ class Log:
             lane=column("lane").astype(np.int64),
             service=column("service").astype(np.int64),
             reserved=column("reserved"),
+            cached=column("cached").astype(np.int64),
+            saved_s=column("saved_s"),
             outcome=column("outcome").astype(np.int64),
             reason=column("reason").astype(np.int64),
             send_s=column("send_s", arrival_s[request]),

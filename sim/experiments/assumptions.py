@@ -72,6 +72,11 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         yield Assumption(
             what, window.grade, "catalogue", "outputs estimated by the running mean of settled ones"
         )
+    if place.context_cache is not None:
+        cache = place.context_cache
+        what = f"{place.name}: prefixes kept {cache.life_s:g} s, found {cache.hit_chance:.0%} of the time"
+        note = f"from {place.least_cached} tokens on; cached tokens count against limits like any other"
+        yield Assumption(what, "assumed", "the provider promises neither", note)
     if spec.latency is not None:
         yield Assumption(f"{place.name}: service time", "assumed", "scenario", f"{spec.latency.kind} law")
 

@@ -32,6 +32,8 @@ class Call:
     service = 0  # which service of its request this is
     lane = 0
     reserved = 0.0  # weighted tokens a reservation set aside
+    cached = 0  # tokens of the prompt that a simulated cache held
+    saved_s = 0.0  # seconds of service that saved
     number = 1  # which try of its stage
     stage = 0
     outcome: Outcome | None = None  # which, where it was an error
@@ -108,6 +110,7 @@ class Station:
     """An endpoint while it runs; this base serves every call at once."""
 
     servers = math.inf
+    draws_cached = True  # cached tokens are those drawn with the load; False: the run finds them
 
     def __init__(self, name: str, index: int, clock: Clock, client: Caller, services: Services) -> None:
         self.name, self.index, self.client, self.services = name, index, client, services

@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from sim.engine.clock import Clock
 from sim.records import Lane, Outcome, Reason
 from sim.stations.base import Call, Caller, Services, Station
@@ -44,9 +46,9 @@ class Burn:
         self._inputs = rates.input(load.input_tokens, load.cached_tokens).tolist()
         self._outputs: list[list[float]] = []
 
-    def input(self, request: int) -> float:
-        """Weighted prompt of a request."""
-        return float(self._inputs[request])
+    def input(self, call: Call) -> float:
+        """Weighted prompt of a call."""
+        return float(self._inputs[call.request])
 
     def output(self, request: int, service: int) -> float:
         """Weighted thoughts and answer of the given service of a request."""
@@ -55,6 +57,21 @@ class Burn:
             burnt = self._rates.output(self._load.input_tokens, column.thinking, column.output)
             self._outputs.append(burnt.tolist())
         return self._outputs[service][request]
+
+
+class CachedBurn(Burn):
+    """As `Burn`, with the cached tokens that the run found."""
+
+    def __init__(self, rates: BurnRates, load: Workload, services: Services) -> None:
+        super().__init__(rates, load, services)
+        one = np.ones(len(load), dtype=np.int64)
+        cheaper = rates.weigh("input", one, load.input_tokens)
+        cheaper -= rates.weigh("cached_input", one, load.input_tokens)
+        self._cheaper: list[float] = cheaper.tolist()
+
+    def input(self, call: Call) -> float:
+        """Weighted prompt of a call."""
+        return super().input(call) - call.cached * self._cheaper[call.request]
 
 
 class ProvisionedStation(Station):
@@ -82,7 +99,7 @@ class ProvisionedStation(Station):
         """Admit to the reservation, spill, or refuse."""
         self._roll(now)
         call.odd = True  # its lane and reservation are to be logged
-        cost = self._burn.input(call.request) + self._estimate
+        cost = self._burn.input(call) + self._estimate
         if self._used + cost <= self._reservation.budget:
             self._used += cost
             call.reserved = cost
@@ -112,12 +129,12 @@ class ProvisionedStation(Station):
 
     def _free(self, call: Call) -> None:
         now = call.free_s
-        total_s = self.services.total_s[call.service][call.request]
+        total_s = self.services.total_s[call.service][call.request] - call.saved_s
         share = (now - call.begin_s) / total_s if now < call.begin_s + total_s else 1.0  # cut short: in part
         output = share * self._burn.output(call.request, call.service)
         self._estimate += _MEMORY * (output - self._estimate)
         if call.lane == Lane.OWN:
             self._roll(now)
-            burnt = self._burn.input(call.request) + output
+            burnt = self._burn.input(call) + output
             self._used = max(0.0, self._used + burnt - call.reserved)
         super()._free(call)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sim.luck import Luck
 
+OPTIONAL = ("prefix", "prefix_tokens", "history_tokens")
 _NO_COLUMNS = ("class_names", "luck", "labels")
 
 
@@ -29,8 +30,9 @@ class Workload:
     A session's next turn (``follows`` its predecessor, -1: none) comes ``think_s`` after the answer before
     it, so its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1
     where the model's own law draws it; ``deadline_s`` is seconds after arrival, infinite where there is
-    none. ``labels`` (``task_type``, ``governance``, ``region``) are there where a class states them.
-    ``luck`` holds every further draw a run needs.
+    none. ``labels`` (``task_type``, ``governance``, ``region``) are there where a class states them, the
+    optional columns at the end where the scenario has a use for them. ``luck`` holds every further draw a
+    run needs.
     """
 
     class_names: tuple[str, ...]
@@ -49,18 +51,28 @@ class Workload:
     think_s: NDArray[np.float32]
     group: NDArray[np.int32]  # number of the session or fan-out job it belongs to; -1: none
     labels: Mapping[str, Labels] = field(default_factory=dict)
+    prefix: NDArray[np.int32] | None = None  # which shared text the prompt begins with; -1: none
+    prefix_tokens: NDArray[np.int32] | None = None  # and its length
+    history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     @classmethod
     def column_names(cls) -> tuple[str, ...]:
-        """Names of the columns, in order."""
-        return tuple(f.name for f in fields(cls) if f.name not in _NO_COLUMNS)
+        """Names of the columns that every load has, in order."""
+        without = (*_NO_COLUMNS, *OPTIONAL)
+        return tuple(f.name for f in fields(cls) if f.name not in without)
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the columns this load has."""
+        more = (name for name in OPTIONAL if getattr(self, name) is not None)
+        return (*self.column_names(), *more)
 
     def take(self, order: NDArray[np.intp]) -> Self:
         """The rows ``order`` picks, as a new workload."""
-        columns = {name: getattr(self, name)[order] for name in self.column_names()}
+        columns = {name: getattr(self, name)[order] for name in self.present}
         if (self.follows >= 0).any():
             place = np.full(len(self), -1, dtype=np.int32)
             place[order] = np.arange(len(order))
@@ -72,5 +84,5 @@ class Workload:
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
-        columns = [getattr(self, name) for name in self.column_names()]
+        columns = [getattr(self, name) for name in self.present]
         return sum(column.nbytes for column in [*columns, *(one.codes for one in self.labels.values())])

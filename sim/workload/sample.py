@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
 from sim.scenario import RequestClass, Scenario
+from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.scenario_labels import LABELS
 from sim.workload.arrivals import arrive, batched
 from sim.workload.columns import Labels, Workload
+from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings
 from sim.workload.rates import Span
-from sim.workload.sessions import draw_turns
+from sim.workload.sessions import Turns, draw_turns
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,7 @@ class _Load:
     follows: Tokens
     think_s: NDArray[np.float32]
     group: Tokens
+    beginnings: Beginnings | None = None
 
 
 def sample(scenario: Scenario, luck: Luck) -> Workload:
@@ -53,13 +56,15 @@ def sample(scenario: Scenario, luck: Luck) -> Workload:
     Raises InputError when a distribution draws what no request can be, or a trace cannot be read.
     """
     span = Span(scenario.duration_s, scenario.start_utc, scenario.timezone)
-    loads = [_load(name, spec, luck, span) for name, spec in scenario.classes.items()]
+    kept = any(getattr(spec, "context_cache", None) for spec in scenario.endpoints.values())
+    loads = [_load(name, spec, luck, span, kept) for name, spec in scenario.classes.items()]
     return _merge(scenario, luck, loads)
 
 
-def _load(name: str, spec: RequestClass, luck: Luck, span: Span) -> _Load:
+def _load(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool) -> _Load:
+    """One class; ``kept``: some endpoint has a cache that can find what the turn before left."""
     if spec.trace is None:
-        return _drawn(name, spec, luck, span)
+        return _drawn(name, spec, luck, span, kept)
     with _at(f"classes.{name}.trace"):
         rows = read_trace(spec.trace)
     return _replayed(name, spec, rows, luck, span)
@@ -75,26 +80,39 @@ def _at(path: str) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span) -> _Load:
+def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool) -> _Load:
     assert spec.arrivals is not None
     assert spec.input_tokens is not None
     assert spec.output_tokens is not None
     with _at(f"classes.{name}.arrivals"):
         arrival_s = arrive(spec.arrivals, luck.rng(f"arrivals/{name}"), span)
     if spec.session is not None:
-        return _conversations(name, spec, spec.session, arrival_s, luck, span)
+        return _conversations(name, spec, spec.session, arrival_s, luck, span, kept)
     n = len(arrival_s)
     inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
     outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
     if spec.rank_correlation:
         outputs = _coupled(inputs, outputs, spec.rank_correlation, luck.rng(f"lengths/{name}"))
+    beginnings = None
+    if spec.prefixes is not None:
+        beginnings = _beginnings(name, spec.prefixes, luck, n)
+        inputs = inputs + beginnings.prefix_tokens
+        _refuse_long(f"classes.{name}.prefixes", inputs)
     jobs = batched(spec.arrivals)
     group = np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1 if jobs else np.full(n, -1)
-    return _single(name, spec, luck, arrival_s, inputs, _share(inputs, spec), outputs, group.astype(np.int32))
+    cached = _share(inputs, spec)
+    load = _single(name, spec, luck, arrival_s, inputs, cached, outputs, group.astype(np.int32))
+    return load if beginnings is None else replace(load, beginnings=beginnings)
+
+
+def _beginnings(name: str, spec: Prefixes, luck: Luck, n: int) -> Beginnings:
+    with _at(f"classes.{name}.prefixes.tokens"):
+        prefix, tokens = draw_prefixes(name, spec, luck, n)
+    return Beginnings(prefix, tokens, np.zeros(n, dtype=np.int32))
 
 
 def _conversations(
-    name: str, spec: RequestClass, session: Session, starts_s: Floats, luck: Luck, span: Span
+    name: str, spec: RequestClass, session: Session, starts_s: Floats, luck: Luck, span: Span, kept: bool
 ) -> _Load:
     """Every turn of the sessions that start at the given times."""
     assert spec.input_tokens is not None
@@ -103,8 +121,12 @@ def _conversations(
     def draw(stream: str, law: Distribution, n: int) -> Floats:
         return _values(f"classes.{name}.session ({stream})", law, luck, f"{stream}/{name}", n)
 
+    starts = no_beginnings(len(starts_s))
+    if spec.prefixes is not None:
+        starts = _beginnings(name, spec.prefixes, luck, len(starts_s))
+    lengths = (spec.input_tokens, spec.output_tokens)
     rows = draw_turns(
-        session, starts_s, spec.input_tokens, spec.output_tokens, spec.cached_share, span.duration_s, draw
+        session, starts_s, lengths, spec.cached_share, span.duration_s, draw, starts.prefix_tokens
     )
     _refuse_long(f"classes.{name}.session", rows.input_tokens)
     _refuse_long(f"classes.{name}.output_tokens", rows.output_tokens)
@@ -119,6 +141,15 @@ def _conversations(
         rows.follows.astype(np.int32),
         rows.think_s.astype(np.float32),
         rows.group.astype(np.int32),
+        _turn_beginnings(starts, rows) if kept or spec.prefixes is not None else None,
+    )
+
+
+def _turn_beginnings(starts: Beginnings, rows: Turns) -> Beginnings:
+    """Every turn begins with its session's shared text, and with what the turn before left."""
+    tokens = np.minimum(starts.prefix_tokens[rows.group], rows.input_tokens)
+    return Beginnings(
+        starts.prefix[rows.group], tokens.astype(np.int32), rows.history_tokens.astype(np.int32)
     )
 
 
@@ -193,7 +224,7 @@ def _tokens(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> T
     return np.maximum(np.rint(values), 1).astype(np.int32)
 
 
-def _refuse_long(where: str, tokens: Floats) -> None:
+def _refuse_long(where: str, tokens: Floats | Tokens) -> None:
     largest = float(tokens.max(initial=0.0))
     if not largest <= MAX_TOKENS:
         raise InputError(f"{where}: drew {largest:.3g} tokens; right: at most {MAX_TOKENS:,}, so give max")
@@ -240,6 +271,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         follows=_followed(_shifted([load.follows for load in loads], sizes), order),
         think_s=column("think_s"),
         group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
+        **merged([load.beginnings for load in loads], sizes, order),
     )
 
 

@@ -34,29 +34,33 @@ class Turns:
     input_tokens: Floats
     cached_tokens: Floats
     output_tokens: Floats
+    history_tokens: Floats  # beginning of the prompt that the turn before had sent; 0: nothing
 
 
 def draw_turns(
     spec: Session,
     starts_s: Floats,
-    new_tokens: Distribution,
-    output_tokens: Distribution,
+    lengths: tuple[Distribution, Distribution],
     first_share: float,
     duration_s: float,
     draw: Draw,
+    prefix_tokens: Floats | Ints | NDArray[np.int32],
 ) -> Turns:
     """All turns of the sessions that start at ``starts_s``; those nominally after the end never come.
 
-    ``draw(stream, law, n)`` draws from a stream of its own; ``first_share`` of a first prompt is cached.
+    ``lengths`` are the laws of a turn's new tokens and of its answer; ``draw(stream, law, n)`` draws from a
+    stream of its own; ``first_share`` of a first prompt is cached; ``prefix_tokens`` is the text each session
+    shares with others.
     """
+    new_tokens, output_tokens = lengths
     human, sizes = _pattern(spec, len(starts_s), draw)
     n = int(sizes.sum())
     first = np.cumsum(sizes) - sizes
     think = _pauses(spec, human, first, draw)
     outputs = _whole(draw("output", output_tokens, n), 1)
-    fixed = _whole(draw("system", spec.system_tokens, len(sizes)), 0)
+    fixed = prefix_tokens + _whole(draw("system", spec.system_tokens, len(sizes)), 0)
     added = _added(spec, human, first, new_tokens, draw)
-    prompts, cached = _contexts(spec, sizes, fixed, added, outputs, think)
+    prompts, cached, history = _contexts(spec, sizes, fixed, added, outputs, think)
     cached[first] = np.floor(first_share * prompts[first] + 1e-9)
     arrival = _nominal(starts_s, sizes, think)
     group = np.repeat(np.arange(len(starts_s)), sizes)
@@ -65,7 +69,8 @@ def draw_turns(
     kept = np.flatnonzero(arrival < duration_s)  # a session's kept turns are its first ones
     place = np.cumsum(arrival < duration_s) - 1
     before = np.where(follows[kept] >= 0, place[np.maximum(follows[kept], 0)], -1)
-    return Turns(arrival[kept], group[kept], before, think[kept], prompts[kept], cached[kept], outputs[kept])
+    columns = (think, prompts, cached, outputs, history)
+    return Turns(arrival[kept], group[kept], before, *(column[kept] for column in columns))
 
 
 def _whole(values: Floats, least: int) -> Floats:
@@ -121,10 +126,10 @@ def _added(
 
 def _contexts(
     spec: Session, sizes: Ints, fixed: Floats, added: Floats, outputs: Floats, think: Floats
-) -> tuple[Floats, Floats]:
-    """Prompt and cached prefix of each row, all sessions at once, turn after turn."""
+) -> tuple[Floats, Floats, Floats]:
+    """Prompt, cached prefix and common beginning of each row, all sessions at once, turn after turn."""
     first = np.cumsum(sizes) - sizes
-    prompts, cached = np.zeros(len(added)), np.zeros(len(added))
+    prompts, cached, history = (np.zeros(len(added)) for _ in range(3))
     order = np.argsort(-sizes, kind="stable")  # the sessions that still go on are then the first ones
     live = np.searchsorted(-sizes[order], -np.arange(1, int(sizes.max(initial=0)) + 1), side="right")
     carried = fixed[order]
@@ -132,19 +137,19 @@ def _contexts(
         row = first[order[:n]] + k
         prompt = carried[:n] + added[row]
         if k:
-            cached[row] = _seen(spec, prompts[row - 1], fixed[order[:n]], think[row])
+            history[row] = prompts[row - 1] if spec.carries_history else fixed[order[:n]]
+            cached[row] = _seen(spec, history[row], think[row])
         if spec.max_context_tokens is not None:
             over = prompt > spec.max_context_tokens
             prompt[over] = np.rint(spec.compact_to * spec.max_context_tokens)
-            cached[row[over]] = 0.0
+            cached[row[over]] = history[row[over]] = 0.0
         prompts[row] = prompt
         carried = prompt + outputs[row] if spec.carries_history else fixed[order[:n]]
-    return prompts, cached
+    return prompts, cached, history
 
 
-def _seen(spec: Session, before: Floats, fixed: Floats, think: Floats) -> Floats:
-    """Of the prompt before, what the service still has; of a session without history, its fixed part."""
-    prefix = before if spec.carries_history else fixed
+def _seen(spec: Session, prefix: Floats, think: Floats) -> Floats:
+    """Of the common beginning, what the service still has by the simple rule of the class."""
     seen = np.floor(spec.cached_share * prefix + 1e-9)
     late = think > (np.inf if spec.cache_life_s is None else spec.cache_life_s)
     return np.where((prefix < spec.min_cached_tokens) | late, 0.0, seen)

@@ -1,8 +1,9 @@
-"""Lets the tests here import their helper."""
+"""Lets the tests here import their helpers, and build small scenarios as the engine's tests do."""
 
 import sys
 from pathlib import Path
 
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parent / "engine"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,0 +1,42 @@
+"""Stations with a context cache, and how they come by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from sim.stations.base import Station
+from sim.stations.context_cache import ImplicitPrefixes, Remembering, Savings, saved_s_per_token
+from sim.stations.payg import PaygStation
+from sim.stations.provisioned import ProvisionedStation
+from sim.workload.columns import Workload
+from sim.world import Place
+
+
+class CachingPayg(Remembering, PaygStation):
+    """Pay as you go with a context cache."""
+
+
+class CachingProvisioned(Remembering, ProvisionedStation):
+    """Provisioned throughput, and what spills from it, with one context cache."""
+
+
+def seen_by(place: Place, load: Workload) -> Workload:
+    """The load as an endpoint sees it: where the run finds what is cached, nothing is drawn beforehand."""
+    if place.context_cache is None:
+        return load
+    return replace(load, cached_tokens=np.zeros_like(load.cached_tokens))
+
+
+def give_cache(station: Station, place: Place, load: Workload) -> None:
+    """A station that looks prompts up gets what it looks in."""
+    spec = place.context_cache
+    if spec is None:
+        return
+    assert isinstance(station, Remembering)  # build.py makes one where there is a cache
+    own_law, n = place.spec.latency is not None, len(load)
+    draw = partial(saved_s_per_token, place.model, own_law, place.name, load.luck, n)
+    cache = ImplicitPrefixes(spec, place.name, load, place.least_cached)
+    station.remember(cache, Savings(draw))

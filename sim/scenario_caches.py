@@ -1,0 +1,49 @@
+"""Prompts that share a beginning, questions that come again, and what is kept of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sim.distributions import Distribution, NonNegative, Positive, Share, Strict
+
+Kinds = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+
+
+class Prefixes(Strict):
+    """Texts that prompts begin with: instructions, a handbook, the tools of an agent.
+
+    Each request (each session) begins with one of ``count`` prefixes, the k-th most popular in proportion to
+    ``k**-zipf``; its length is drawn once a prefix. It comes before ``input_tokens`` and adds to them.
+    """
+
+    count: Kinds = 1
+    tokens: Distribution
+    zipf: NonNegative = 1.0
+
+
+class Queries(Strict):
+    """Questions asked again word for word: ``distinct`` of them, popular in proportion to ``k**-zipf``."""
+
+    distinct: Kinds
+    zipf: NonNegative = 1.0
+
+
+class _ContextCache(Strict):
+    min_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None  # default: the model's, by channel
+
+
+class ImplicitCache(_ContextCache):
+    """The provider keeps what prompts began with, on its own and without a promise.
+
+    A prefix is found from its first answer token on until ``life_s`` after the last one of a call that began
+    with it, and then with probability ``hit_chance``. Google publishes neither figure: both are assumptions.
+    """
+
+    kind: Literal["implicit"]
+    life_s: Positive = 300.0
+    hit_chance: Share = 0.9
+
+
+ContextCache = ImplicitCache

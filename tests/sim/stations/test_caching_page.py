@@ -1,0 +1,22 @@
+"""The page about caching: every scenario on it runs and passes its audit."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from small import catalog, run
+
+from sim.audit import audit
+from sim.costs import bill
+from sim.scenario_file import parse_scenario
+
+PAGE = (Path(__file__).parents[3] / "docs" / "caching.md").read_text(encoding="utf-8")
+BLOCKS = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_example_runs_and_passes_its_audit(block):
+    spec = parse_scenario(yaml.safe_load(block) | {"duration_s": 600.0})
+    records = run(spec)
+    assert audit(records, spec, catalog(), bill(records, spec, catalog())).failures == ()
+    assert records.attempts.cached_tokens.any()
