@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim.audit_events import event_checks, model_at, serving
 from sim.audit_limits import limit_checks
 from sim.audit_money import money_checks
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Outcome, Records
 from sim.scenario import Endpoint, Scenario
+from sim.timeline import timeline
+from sim.world import resolve
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -33,6 +36,7 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *token_checks(records, scenario, catalog),
         *time_checks(records, scenario),
         *station_checks(records),
+        *event_checks(records, scenario, catalog),
         *limit_checks(records, scenario, catalog),
         *money_checks(records, scenario, catalog, bill),
     ]
@@ -149,16 +153,20 @@ def _cancelled(attempts: Attempts, scenario: Scenario) -> Mask:
 
 
 def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.int64]:
-    """Most tokens each attempt may produce: what the caller asked for, and the model's own limit."""
-    most = np.iinfo(np.int64).max
-    own = []
-    for name in records.endpoint_names:
-        model = scenario.endpoints[name].model
-        limit = None if model is None else catalog.model(model, scenario.prices_on).limits
-        own.append(most if limit is None else limit.max_output_tokens.value or most)
-    asked = records.workload.max_output_tokens[records.attempts.request].astype(np.int64)
-    by_model = np.array(own, dtype=np.int64)[records.attempts.endpoint]
-    return np.minimum(np.where(asked > 0, asked, most), by_model)
+    """Most tokens each attempt may produce: what the caller asked for, and the serving model's own limit."""
+    attempts, most = records.attempts, np.iinfo(np.int64).max
+    own = np.full(len(attempts), most)
+    spells = timeline(scenario, records.workload.luck)
+    for index, place in enumerate(resolve(scenario, catalog).places):
+        rows = np.flatnonzero(attempts.endpoint == index)
+        names = serving(spells, place, attempts.begin_s[rows])
+        for name in set(names.tolist()):
+            model = model_at(place, name)
+            limit = None if model is None else model.limits.max_output_tokens.value
+            own[rows[names == name]] = limit or most
+    asked = records.workload.max_output_tokens[attempts.request].astype(np.int64)
+    caps: NDArray[np.int64] = np.minimum(np.where(asked > 0, asked, most), own)
+    return caps
 
 
 def _sums(records: Records) -> Check:

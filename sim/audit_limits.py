@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.schema import Throughput
 from sim.audit_caches import cache_checks
+from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
 from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
 from sim.scenario import Contention, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.timeline import timeline
 from sim.world import Place, resolve
 
 Floats = NDArray[np.float64]
@@ -44,7 +46,7 @@ class _Calls:
 def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Check]:
     """No limit of any endpoint exceeded; no prompt beyond the model's window."""
     for index, place in enumerate(resolve(scenario, catalog).places):
-        yield _context(records, place, index)
+        yield _context(records, scenario, place, index)
         yield from _limits(records, scenario, place, index)
         if isinstance(place.spec, Provisioned):
             yield _reservation(records, scenario, place, index)
@@ -56,13 +58,19 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield from instance_checks(records, place, index)
 
 
-def _context(records: Records, place: Place, index: int) -> Check:
-    window = None if place.model is None else place.model.limits.context_tokens.value
+def _context(records: Records, scenario: Scenario, place: Place, index: int) -> Check:
+    """By the model that served when the call was sent."""
     attempts = records.attempts
-    begun = (attempts.endpoint == index) & ~np.isnan(attempts.begin_s)
-    prompts = records.workload.input_tokens[attempts.request]
-    wrong = begun & (prompts >= (math.inf if window is None else window))
-    return check_rows(f"context window, {place.name}", wrong, f"prompt of {window} tokens or more")
+    rows = np.flatnonzero((attempts.endpoint == index) & ~np.isnan(attempts.begin_s))
+    names = serving(timeline(scenario, records.workload.luck), place, attempts.send_s[rows])
+    wrong = np.zeros(len(attempts), dtype=bool)
+    for name in set(names.tolist()):
+        model = model_at(place, name)
+        window = None if model is None else model.limits.context_tokens.value
+        mine = rows[names == name]
+        prompts = records.workload.input_tokens[attempts.request[mine]]
+        wrong[mine] = prompts >= (math.inf if window is None else window)
+    return check_rows(f"context window, {place.name}", wrong, "prompt longer than the model's window")
 
 
 def _calls(records: Records, place: Place, index: int) -> _Calls:

@@ -39,6 +39,8 @@ class Reason(IntEnum):
     POLICY = 6
     CONTEXT = 7  # the prompt does not fit the model's window, or the call the instance's memory
     CONTENTION = 8  # above the priority threshold while the shared pool was pressed
+    OUTAGE = 9  # 503: the endpoint was down
+    SERVER_ERROR = 10  # 5xx of a single call
 
 
 class Lane(IntEnum):

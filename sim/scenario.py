@@ -30,6 +30,7 @@ from sim.scenario_arrivals import (
 )
 from sim.scenario_caches import ContextCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
+from sim.scenario_events import Event, Surroundings, check_event
 from sim.scenario_labels import Governance, Handling
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
@@ -318,6 +319,7 @@ class Scenario(Strict):
     routing: dict[str, Any]
     client: Client = Client()
     governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
+    events: tuple[Event, ...] = ()  # what goes wrong, or changes, and when
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()
     knobs: dict[Name, Finite | int] = Field(default={})  # plain-word inputs that formulas use
@@ -365,6 +367,30 @@ class Scenario(Strict):
             if endpoint.then is not None:
                 self._check_chain(name)
         return self
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        for k, event in enumerate(self.events):
+            check_event(event, f"events.{k}", self._surroundings())
+        return self
+
+    def _surroundings(self) -> Surroundings:
+        own = {n: e for n, e in self.endpoints.items() if isinstance(e, Instances)}
+        makes_times = {name for name, spec in own.items() if spec.batching is not None}
+        makes_times |= {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}
+        timed = [name for name in self.endpoints if name not in makes_times]
+        reserved = [name for name, spec in self.endpoints.items() if isinstance(spec, Provisioned)]
+        return Surroundings(
+            endpoints=list(self.endpoints),
+            classes=list(self.classes),
+            drawn_classes=[name for name, spec in self.classes.items() if spec.trace is None],
+            scopes=[],
+            models=list(dict.fromkeys(e.model for e in self.endpoints.values() if e.model is not None)),
+            timed=timed,
+            switchable=[n for n in timed if n not in reserved and self.endpoints[n].model is not None],
+            machines=list(own),
+            duration_s=self.duration_s,
+        )
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiles.catalog import Catalog, load_catalog
@@ -28,6 +28,7 @@ class Place:
     model: ModelProfile | None
     limits: Limits  # what pay-as-you-go calls must pass; for a reservation, its overflow
     least_cached: int = 1  # tokens a prefix must have to be kept by a context cache
+    later: Mapping[str, ModelProfile] = field(default_factory=dict)  # models an event switches it to
 
     @property
     def context_cache(self) -> ContextCache | None:

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from profiles.schema import Throughput
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
 from sim.engine.clock import Clock
+from sim.engine.events import Laws, calendar_of, laws_of
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
@@ -22,11 +21,13 @@ from sim.stations.base import Services, Station
 from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
+from sim.stations.eventful import attend
 from sim.stations.instances import InstanceStation
 from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
 from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
-from sim.stations.service import Service, draw_service
+from sim.stations.service import too_long
+from sim.timeline import timeline
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
 
@@ -48,10 +49,15 @@ def build_floor(world: World, load: Workload) -> Floor:
     requests = Requests(load, scenario.classes)
     kind = GuardedClient if is_guarded(scenario.client) else Client
     client = kind(scenario.client, clock, requests, load.luck.key("jitter"), load)
+    spells = timeline(scenario, load.luck)
+    laws = {place.name: laws_of(place, spells) for place in world.places}
     stations = {
-        place.name: _station(place, index, clock, client, load, scenario)
+        place.name: _station(place, index, clock, client, load, scenario, laws[place.name])
         for index, place in enumerate(world.places)
     }
+    if spells:
+        for place in world.places:
+            attend(stations[place.name], calendar_of(place, spells, laws[place.name], load), stations)
     for name, station in stations.items():
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
@@ -72,26 +78,15 @@ def _ready(
 
 
 def _station(
-    place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario
+    place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario, laws: Laws
 ) -> Station:
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
     load = seen_by(place, load)
-    services = Services(partial(_draw, place, load, levels))
+    services = Services(partial(laws.draw, place, load, levels))
     station = _of_kind(place, index, clock, client, services, load, scenario)
-    station.too_long = _too_long(place, load)
+    station.too_long = too_long(place.model, load)
     give_cache(station, place, load)
     return station
-
-
-def _draw(place: Place, load: Workload, levels: tuple[str | None, ...], k: int) -> Service:
-    return draw_service(place.name, place.spec, place.model, load, k, levels)
-
-
-def _too_long(place: Place, load: Workload) -> frozenset[int]:
-    window = None if place.model is None else place.model.limits.context_tokens.value
-    if window is None:
-        return frozenset()
-    return frozenset(np.flatnonzero(load.input_tokens >= window).tolist())
 
 
 def _of_kind(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sim.scenario import PayAsYouGo, Provisioned
+from sim.scenario import PayAsYouGo, Provisioned, Scenario
+from sim.timeline import what, when
 from sim.world import UNLIMITED, Place, World
 
 
@@ -52,7 +53,16 @@ def _of_study(world: World) -> Iterator[Assumption]:
         "730 h back to back" if scenario.runs_per_month is None else f"{scenario.runs_per_month:g} such runs"
     )
     yield Assumption("A month", "assumed", "scenario", month)
-    yield Assumption("Server errors", "assumed", "engine", "none occur; failed calls would not be billed")
+    yield from _of_events(scenario)
+
+
+def _of_events(scenario: Scenario) -> Iterator[Assumption]:
+    note = (
+        "failed calls are not billed" if scenario.events else "none occur; failed calls would not be billed"
+    )
+    yield Assumption("Server errors", "assumed", "engine", note)
+    for event in scenario.events:
+        yield Assumption(f"Event: {what(event)}", "assumed", "scenario events", f"{when(event)}. {event.why}")
 
 
 def _of_place(place: Place) -> Iterator[Assumption]:

@@ -186,7 +186,7 @@ class Station:
         """The client will not wait that long: when the service then really stops."""
         expiry_s = call.send_s + self._timeout_s
         self.client.expire_at(expiry_s, call)
-        self._services_begun[call.request] = call.service + 1
+        self._services_begun[call.request] = self._services_begun.get(call.request, 0) + 1
         call.odd = True
         return expiry_s if self._cancels else free_s
 

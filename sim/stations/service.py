@@ -29,6 +29,14 @@ class Service:
     output: Tokens
 
 
+def too_long(model: ModelProfile | None, load: Workload) -> frozenset[int]:
+    """Requests whose prompt does not fit the model's window."""
+    window = None if model is None else model.limits.context_tokens.value
+    if window is None:
+        return frozenset()
+    return frozenset(np.flatnonzero(load.input_tokens >= window).tolist())
+
+
 def draw_service(
     name: str,
     endpoint: Endpoint,

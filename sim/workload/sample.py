@@ -23,11 +23,13 @@ from sim.scenario import RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.scenario_labels import LABELS
-from sim.workload.arrivals import arrive, batched
+from sim.timeline import Steps, crowding, timeline
+from sim.workload.arrivals import batched
 from sim.workload.columns import Labels, Workload
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings
 from sim.workload.rates import Span
 from sim.workload.sessions import Turns, draw_turns
+from sim.workload.spikes import arrive_in_crowds
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
 
 Floats = NDArray[np.float64]
@@ -57,14 +59,17 @@ def sample(scenario: Scenario, luck: Luck) -> Workload:
     """
     span = Span(scenario.duration_s, scenario.start_utc, scenario.timezone)
     kept = any(getattr(spec, "context_cache", None) for spec in scenario.endpoints.values())
-    loads = [_load(name, spec, luck, span, kept) for name, spec in scenario.classes.items()]
+    spells = timeline(scenario, luck)
+    loads = [
+        _load(name, spec, luck, span, kept, crowding(spells, name)) for name, spec in scenario.classes.items()
+    ]
     return _merge(scenario, luck, loads)
 
 
-def _load(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool) -> _Load:
-    """One class; ``kept``: some endpoint has a cache that can find what the turn before left."""
+def _load(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, factor: Steps[float]) -> _Load:
+    """One class, ``factor`` times as often; ``kept``: a cache can find what the turn before left."""
     if spec.trace is None:
-        return _drawn(name, spec, luck, span, kept)
+        return _drawn(name, spec, luck, span, kept, factor)
     with _at(f"classes.{name}.trace"):
         rows = read_trace(spec.trace)
     return _replayed(name, spec, rows, luck, span)
@@ -80,12 +85,12 @@ def _at(path: str) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool) -> _Load:
+def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, factor: Steps[float]) -> _Load:
     assert spec.arrivals is not None
     assert spec.input_tokens is not None
     assert spec.output_tokens is not None
     with _at(f"classes.{name}.arrivals"):
-        arrival_s = arrive(spec.arrivals, luck.rng(f"arrivals/{name}"), span)
+        arrival_s = arrive_in_crowds(name, spec.arrivals, luck, span, factor)
     if spec.session is not None:
         return _conversations(name, spec, spec.session, arrival_s, luck, span, kept)
     n = len(arrival_s)

@@ -81,6 +81,39 @@ clients = st.fixed_dictionaries(
 )
 
 
+when = {
+    "at_s": st.sampled_from([0.0, 0.25, 20.0, 1e4]),
+    "for_s": st.sampled_from([0.125, 10.0, 50.0]),
+}
+again = st.sampled_from([{}, {}, {"every_s": 60.0}, {"mtbf_s": 30.0}])
+
+
+@st.composite
+def events(draw, names, kinds):
+    """One event that may name any endpoint or class."""
+    some = st.one_of(st.none(), st.lists(st.sampled_from(names), min_size=1, unique=True))
+    factor = st.sampled_from([0.2, 1.0, 3.0])
+    fields = {
+        "outage": {"endpoints": some},
+        "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
+        "brownout": {"endpoints": some, "factor": factor},
+        "spike": {
+            "factor": factor,
+            "classes": st.one_of(st.none(), st.sampled_from(kinds).map(lambda k: [k])),
+        },
+        "failover": {
+            "source": st.sampled_from(names),
+            "target": st.sampled_from(names),
+            "detection_s": st.sampled_from([0.0, 5.0]),
+        },
+    }
+    kind = draw(st.sampled_from(sorted(fields if len(names) > 1 else fields.keys() - {"failover"})))
+    event = draw(st.fixed_dictionaries(when | fields[kind])) | draw(again) | {"kind": kind}
+    if kind == "failover" and event["source"] == event["target"]:
+        event["target"] = next(name for name in names if name != event["source"])
+    return event
+
+
 @st.composite
 def routings(draw, names):
     """Any policy over the given endpoints."""
@@ -116,6 +149,7 @@ def scenarios(draw):
         shops,
         kinds,
         routing=draw(routings(names)),
+        events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds)), max_size=3))),
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),

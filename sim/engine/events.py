@@ -1,0 +1,85 @@
+"""From the timeline of a run to the calendars of its stations, and to the services drawn for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from profiles.schema import ModelProfile
+from sim.luck import Luck
+from sim.scenario_events import Errors
+from sim.stations.eventful import Calendar
+from sim.stations.service import Service, draw_service, too_long
+from sim.timeline import (
+    Spell,
+    Steps,
+    away_spans,
+    concerns,
+    down_spans,
+    models_over_time,
+    of_kind,
+    slowness,
+    steps,
+)
+from sim.workload.columns import Workload
+from sim.world import Place
+
+Spells = Iterable[Spell[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """The models and paces an endpoint serves with in a run, number 0 its own, and which holds when."""
+
+    kinds: tuple[tuple[ModelProfile | None, float], ...]  # model, and what its times are multiplied by
+    over_time: Steps[int]
+
+    def draw(self, place: Place, load: Workload, levels: tuple[str | None, ...], column: int) -> Service:
+        """Column ``k * laws + m``: the k-th service of every request under law m, on the same luck."""
+        k, law = divmod(column, len(self.kinds))
+        model, factor = self.kinds[law]
+        service = draw_service(place.name, place.spec, model, load, k, levels)
+        return service if factor == 1 else _stretched(service, factor)
+
+
+def _stretched(service: Service, factor: float) -> Service:
+    return replace(service, first_s=service.first_s * factor, total_s=service.total_s * factor)
+
+
+def laws_of(place: Place, spells: Spells) -> Laws:
+    """What switches of the model and brownouts come to at one endpoint."""
+    own = place.spec.model
+    models, pace = models_over_time(spells, place.name, own), slowness(spells, place.name)
+    edges = sorted({*models.at_s, *pace.at_s})
+    pairs = [(own, 1.0), *((models.at(edge), pace.at(edge)) for edge in edges)]
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    kinds = tuple((_model(place, name), factor) for name, factor in numbers)
+    return Laws(kinds, Steps(tuple(edges), tuple(numbers[pair] for pair in pairs)))
+
+
+def _model(place: Place, name: str | None) -> ModelProfile | None:
+    return place.model if name == place.spec.model else place.later[str(name)]
+
+
+def calendar_of(place: Place, spells: Spells, laws: Laws, load: Workload) -> Calendar:
+    """What one endpoint goes through in a run."""
+    down = [(begin, end, True) for begin, end in down_spans(spells, place.name)]
+    return Calendar(
+        down=steps(down, False),
+        errors=_errors(place.name, spells, load.luck),
+        away=steps(away_spans(spells, place.name), None),
+        law=laws.over_time,
+        laws=len(laws.kinds),
+        too_long=tuple(too_long(model, load) for model, _ in laws.kinds),
+    )
+
+
+def _errors(name: str, spells: Spells, luck: Luck) -> Steps[tuple[tuple[float, int], ...]]:
+    """Every event has coins of its own, so that adding one leaves the others' as they fall."""
+    spans = [
+        (s.begin_s, s.end_s, ((s.event.share, luck.key(f"errors/{s.index}/{name}")),))
+        for s in of_kind(spells, Errors)
+        if concerns(s.event, name)
+    ]
+    return steps(spans, (), lambda a, b: a + b)

@@ -1,0 +1,88 @@
+"""A station that goes through events: outages, errors, other times of service, calls handed to another.
+
+Only a scenario with events has such stations: `attend` gives a station that is already built the class that
+looks at the calendar, so that a run without events pays nothing for them, whatever the station's kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.luck import counted_uniform
+from sim.records import Outcome, Reason
+from sim.stations.base import Call, Station
+from sim.timeline import Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What one endpoint goes through, each as a function of time."""
+
+    down: Steps[bool]
+    errors: Steps[tuple[tuple[float, int], ...]]  # share of calls, key of their coins
+    away: Steps[str | None]  # the endpoint that calls are handed to
+    law: Steps[int]  # which law services that begin follow
+    laws: int  # how many there are; service k of law m is column ``k * laws + m``
+    too_long: tuple[frozenset[int], ...]  # by law: requests beyond the model's window
+
+
+class Eventful(Station):
+    """Looks at the calendar when a call comes and when its service begins."""
+
+    calendar: Calendar
+    others: dict[str, Eventful]
+
+    def submit(self, call: Call, now: float) -> None:
+        """Take a call from the client, or hand it to the endpoint that stands in for this one."""
+        away = self.calendar.away.at(now)
+        if away is None:
+            self.enter(call, now)
+            return
+        call.station = other = self.others[away]
+        if call.request in other.too_long:
+            self.client.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
+        else:
+            other.enter(call, now)
+
+    def enter(self, call: Call, now: float) -> None:
+        """Take a call that stays here: an outage comes before an error, an error before any limit."""
+        calendar = self.calendar
+        if calendar.down.at(now):
+            self.client.refused(call, now, Outcome.FAILED, Reason.OUTAGE, 0.0)
+        elif any(_hits(key, call) < share for share, key in calendar.errors.at(now)):
+            self.client.refused(call, now, Outcome.FAILED, Reason.SERVER_ERROR, 0.0)
+        elif call.request in calendar.too_long[calendar.law.at(now)]:
+            self.client.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
+        else:
+            super().submit(call, now)
+
+    def _serve(self, call: Call, now: float) -> None:
+        if self.calendar.law.at(now):
+            self._services_begun.setdefault(call.request, 0)  # not a plain call: its column is another
+        call.begin_s = now
+        super()._serve(call, now)
+
+    def _serve_again(self, call: Call) -> float:
+        law = self.calendar.law.at(call.begin_s)
+        call.service = self._services_begun[call.request] * self.calendar.laws + law
+        call.odd = True
+        self.services.need(call.service)
+        return self.services.total_s[call.service][call.request]
+
+
+def _hits(key: int, call: Call) -> float:
+    return counted_uniform(key, call.request, call.number)
+
+
+def attend(station: Station, calendar: Calendar, others: dict[str, Station]) -> None:
+    """Have a built station follow a calendar; all of the run's stations must, before the clock starts."""
+    station.__class__ = _eventful(type(station))
+    assert isinstance(station, Eventful)
+    station.calendar, station.others = calendar, others  # type: ignore[assignment]
+    if calendar.laws > 1:
+        station.too_long = frozenset()  # it depends on the law in force: `enter` looks
+        station._timed = True  # so that every service asks for its column
+
+
+def _eventful(kind: type[Station]) -> type[Station]:
+    return type(f"Eventful{kind.__name__}", (Eventful, kind), {})
