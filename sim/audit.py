@@ -256,8 +256,7 @@ def station_checks(records: Records) -> Iterator[Check]:
         own = attempts.endpoint == index
         present = _time_inside(attempts.send_s[own], left[own], cut)
         yield _close(f"Little's law, {station.endpoint}", station.in_system_integral, present)
-        begun = own & ~np.isnan(attempts.begin_s)
-        begin, free = attempts.begin_s[begun], attempts.free_s[begun]
+        begin, free = records.in_service(index)
         yield _close(f"busy time, {station.endpoint}", station.busy_integral, _time_inside(begin, free, cut))
         most = peak(begin, free)
         detail = f"at most {most} busy of {station.servers:g}"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.quality import chances
-from sim.records import Lane, Outcome, Records
-from sim.scenario import Provisioned, Scenario
+from sim.records import Lane, Leave, Outcome, Records
+from sim.scenario import Endpoint, Instances, Provisioned, Scenario
 from sim.stations.burndown import BurnRates
 
 Floats = NDArray[np.float64]
@@ -78,6 +78,7 @@ class Load:
     mean_in_system: float
     peak_queue: int
     peak_in_system: int
+    preemptions: int | None = None  # None where nobody can be preempted
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,7 @@ def _loads(records: Records, scenario: Scenario, catalog: Catalog) -> dict[str, 
     loads = {}
     for i, station in enumerate(records.stations):
         own = attempts.endpoint == i
-        busy = _overlap(attempts.begin_s[own], attempts.free_s[own], window)
+        busy = _overlap(*records.in_service(i), window)
         present = _overlap(attempts.send_s[own], gone[own], window)
         use = busy / station.servers if np.isfinite(station.servers) else None
         spec = scenario.endpoints[station.endpoint]
@@ -306,8 +307,24 @@ def _loads(records: Records, scenario: Scenario, catalog: Catalog) -> dict[str, 
             mean_in_system=present,
             peak_queue=station.peak_queue,
             peak_in_system=station.peak_in_system,
+            preemptions=_preemptions(records, scenario, i) if preempts(spec) else None,
         )
     return loads
+
+
+def preempts(spec: Endpoint) -> bool:
+    """Whether a call that has begun at an endpoint can be made to wait again."""
+    return isinstance(spec, Instances) and spec.batching is not None and spec.batching.growth is not None
+
+
+def _preemptions(records: Records, scenario: Scenario, index: int) -> int:
+    """How often requests that count had to leave a batch and wait again."""
+    stays = records.stays
+    if stays is None:
+        return 0
+    who = stays.attempt[stays.how == Leave.PREEMPTED]
+    own = who[records.attempts.endpoint[who] == index]
+    return int(counted_requests(records, scenario)[records.attempts.request[own]].sum())
 
 
 def _reservation_use(

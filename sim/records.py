@@ -43,6 +43,16 @@ class Reason(IntEnum):
     SERVER_ERROR = 10  # 5xx of a single call
 
 
+class Leave(IntEnum):
+    """Why a stay on an instance ended."""
+
+    FINISHED = 0
+    PREEMPTED = 1  # to make room, or for somebody more urgent; it comes back
+    CANCELLED = 2  # the client stopped waiting and said so
+    LOST = 3  # with its instance
+    CUT = 4  # the run was cut while it lasted
+
+
 class Lane(IntEnum):
     """Which purchase paid for an attempt."""
 
@@ -121,6 +131,29 @@ class StationLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Stays:
+    """One row a stay of a call on an instance: one where nobody is preempted, in the order they ended.
+
+    An instance's step clock counts the decode steps it has made; a stay that never got to decode has -1.
+    """
+
+    attempt: NDArray[np.int64]  # row of `Attempts`
+    machine: NDArray[np.int32]  # number of the instance at its endpoint
+    begin_s: Floats
+    decode_s: Floats  # the prompt had been read; NaN if it never was
+    end_s: Floats  # it left between two steps; later than free_s where it was cancelled in the middle of one
+    begin_step: NDArray[np.int64]
+    decode_step: NDArray[np.int64]
+    end_step: NDArray[np.int64]
+    resident_tokens: NDArray[np.int64]  # keys and values when it began to decode
+    read_tokens: NDArray[np.int64]  # of its prompt and of what it had made; 0 if nothing was
+    how: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """All of one replication: the load, what became of it, and the stations' own accounts."""
 
@@ -130,6 +163,15 @@ class Records:
     stations: tuple[StationLog, ...]
     ended_s: float  # when the clock stopped
     usage: tuple[Usage, ...] = ()
+    stays: Stays | None = None  # on instances that batch or preempt; None where there are none
+
+    def in_service(self, endpoint: int) -> tuple[Floats, Floats]:
+        """Begin and end of each stretch of service at an endpoint; a call that is preempted has several."""
+        a, stays = self.attempts, self.stays
+        if stays is not None and (mine := a.endpoint[stays.attempt] == endpoint).any():
+            return stays.begin_s[mine], np.minimum(stays.end_s, a.free_s[stays.attempt])[mine]
+        begun = (a.endpoint == endpoint) & ~np.isnan(a.begin_s)
+        return a.begin_s[begun], a.free_s[begun]
 
     @property
     def endpoint_names(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from sim.scenario_arrivals import (
 from sim.scenario_caches import ContextCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
 from sim.scenario_events import Event, Surroundings, check_event
+from sim.scenario_instances import Batching, Growth, Hardware, StepTime
 from sim.scenario_labels import Governance, Handling
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
@@ -131,41 +132,6 @@ class Provisioned(_Endpoint):
     window_s: Positive | None = None  # default: by GSU count, from the catalogue
     first_estimate_tokens: Tokens = 1_000
     context_cache: ContextCache | None = None
-
-
-class StepTime(Strict):
-    """A decode step takes ``intercept_s + per_sequence_s * sequences + per_kv_token_s * resident tokens``."""
-
-    intercept_s: NonNegative
-    per_sequence_s: NonNegative = 0.0
-    per_kv_token_s: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _takes_time(self) -> Self:
-        if self.intercept_s + self.per_sequence_s == 0:
-            raise ValueError("a step must take time: give intercept_s or per_sequence_s above 0")
-        return self
-
-
-class Batching(Strict):
-    """Continuous batching on each instance: sequences join and leave the running batch between steps.
-
-    ``kv_tokens`` is the memory left for keys and values once the weights are loaded, in tokens: hardware of
-    the same size holds fewer of a larger model. All figures are data of the scenario, hence assumed.
-    """
-
-    max_batch: Count
-    step_s: StepTime
-    prefill_tokens_per_s: Positive | None = None  # None: prompts take no time
-    chunk_tokens: Count | None = None  # prefill in chunks beside decoding; None: whole, and decoding waits
-    kv_tokens: Count | None = None  # None: no limit
-    balancing: Literal["round_robin", "least_outstanding", "join_shortest_queue"] = "least_outstanding"
-
-    @model_validator(mode="after")
-    def _chunks_of_something(self) -> Self:
-        if self.chunk_tokens is not None and self.prefill_tokens_per_s is None:
-            raise ValueError("chunk_tokens needs prefill_tokens_per_s: without it there is no prefill to cut")
-        return self
 
 
 class Instances(_Endpoint):
@@ -458,7 +424,9 @@ __all__ = [
     "Evenly",
     "FanOut",
     "GammaRenewal",
+    "Growth",
     "Handling",
+    "Hardware",
     "Hourly",
     "Instances",
     "Limits",

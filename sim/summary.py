@@ -124,6 +124,7 @@ class LoadSummary:
     mean_in_system: Estimate
     peak_queue: Estimate
     peak_in_system: Estimate
+    preemptions: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +382,9 @@ def _load(loads: Sequence[Load], scenario: Scenario, catalog: Catalog, name: str
         mean_in_system=mean(lambda load: load.mean_in_system, "calls"),
         peak_queue=mean(lambda load: load.peak_queue, "calls"),
         peak_in_system=mean(lambda load: load.peak_in_system, "calls"),
+        preemptions=over_replications(
+            [load.preemptions for load in loads], "preemptions", "nobody can be preempted here"
+        ),
     )
 
 

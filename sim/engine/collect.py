@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from sim.engine.build import Floor
 from sim.engine.client import Client
 from sim.engine.log import LogColumns
-from sim.records import Attempts, Outcome, Records, Requests
+from sim.records import Attempts, Outcome, Records, Requests, Stays
 from sim.stations.base import Call, Station
 from sim.stations.base import Worked as Told
+from sim.stations.stays import FIELDS
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
@@ -23,11 +25,12 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     undecided = _log_unfinished(floor, ended_s)
     arrival_s = _arrivals(load, floor.client)
     log = floor.client.log.columns(arrival_s, floor.stations)
+    stays = _stays(log, floor.stations)
     attempts = _attempts(load, log, floor.stations)
     requests = _requests(arrival_s, attempts, floor.client.turned_away, undecided)
     logs = tuple(station.log(ended_s) for station in floor.stations)
     usage = tuple(row for station in floor.stations for row in station.usage(ended_s))
-    return Records(load, requests, attempts, logs, ended_s, usage)
+    return Records(load, requests, attempts, logs, ended_s, usage, stays)
 
 
 def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:
@@ -114,6 +117,36 @@ def _as_told(
     drawn = np.stack([column.thinking for column in station.services.columns])
     worked.thinking[rows] = np.minimum(drawn[log.service[rows], log.request[rows]], tokens)
     worked.output[rows] = tokens - worked.thinking[rows]
+
+
+def _stays(log: LogColumns, stations: tuple[Station, ...]) -> Stays | None:
+    """The stays of all stations that tell of them, each with the row of its attempt."""
+    told = [(station.index, found) for station in stations if (found := station.stays()) is not None]
+    if not told:
+        return None
+    rows = np.array([row for _, found in told for row in found.rows], dtype=np.float64)
+    columns = dict(zip(FIELDS, rows.reshape(-1, len(FIELDS)).T, strict=True))
+    place = np.repeat([index for index, _ in told], [len(found.rows) for _, found in told])
+    attempt = _rows_of(log, columns.pop("request"), place, columns.pop("service"))
+    order = np.argsort(columns["end_s"], kind="stable")
+    kinds = {"machine": np.int32, "how": np.int8}
+    typed = {
+        name: column[order].astype(np.float64 if name.endswith("_s") else kinds.get(name, np.int64))
+        for name, column in columns.items()
+    }
+    return Stays(attempt=attempt[order], **typed)
+
+
+def _rows_of(log: LogColumns, request: Floats, endpoint: NDArray[np.int64], service: Floats) -> Rows:
+    """Rows of the log that hold the given services, each of which began."""
+    begun = np.flatnonzero(~np.isnan(log.begin_s))
+    keys = (log.service[begun], log.endpoint[begun], log.request[begun])
+    order = np.lexsort(keys)
+    span = int(max(log.service.max(initial=0), service.max(initial=0))) + 1
+    places = int(max(log.endpoint.max(initial=0), endpoint.max(initial=0))) + 1
+    have = (log.request[begun] * places + log.endpoint[begun]) * span + log.service[begun]
+    want = (request.astype(np.int64) * places + endpoint) * span + service.astype(np.int64)
+    return np.asarray(begun[order[np.searchsorted(have[order], want)]], dtype=np.int64)
 
 
 def _share_done(log: LogColumns, rows: NDArray[np.intp], total_s: Floats) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heappush
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from simpy.events import NORMAL
@@ -17,6 +17,9 @@ from simpy.events import NORMAL
 from sim.engine.clock import Clock
 from sim.records import Outcome, Reason, StationLog, Usage
 from sim.stations.service import Service
+
+if TYPE_CHECKING:
+    from sim.stations.stays import StayLog
 
 
 class Call:
@@ -218,6 +221,10 @@ class Station:
 
     def worked(self) -> Worked | None:
         """After the run: times and tokens of the services where it made them; None where columns tell."""
+        return None
+
+    def stays(self) -> StayLog | None:
+        """After the run, before `worked`: every stay on an instance; None where nobody kept count."""
         return None
 
     def give_up(self, call: Call, now: float) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterator
 
 from sim.engine.clock import Clock, Timer
-from sim.records import Outcome, Reason, Usage
+from sim.records import Leave, Outcome, Reason, Usage
 from sim.scenario import Instances
+from sim.stations.balancing import balancer
 from sim.stations.base import Call, Caller, Services, Station, Worked
+from sim.stations.growth import GrowingMachine
 from sim.stations.line import make_line
-from sim.stations.machine import Machine, Sequence, balancer
+from sim.stations.machine import Machine, Sequence
+from sim.stations.stays import StayLog
 
 
 class BatchingStation(Station):
     """``count`` machines; a call is sent to one when it comes, and stays there.
 
-    A call reserves memory for its prompt, thoughts and answer when it joins a batch: a perfect estimate of
-    the answer. One that could never fit is refused at once. Who waits for the present step to end is queued.
+    One that could never fit is refused at once. Who waits for the present step to end is queued, and so is
+    who had to make room in a batch.
     """
 
     def __init__(
@@ -34,18 +38,26 @@ class BatchingStation(Station):
         """``prompts`` are all and cached tokens of every request, ``levels`` their priorities."""
         super().__init__(name, index, clock, client, services)
         assert spec.batching is not None  # build.py asks
-        self.servers = spec.count * spec.batching.max_batch
+        self._spec = spec.batching
+        self.servers = spec.count * self._spec.max_batch
         self._clock = clock
         self._bound = math.inf if spec.queue_limit is None else spec.queue_limit
-        self._memory = math.inf if spec.batching.kv_tokens is None else spec.batching.kv_tokens
-        self._prefills = spec.batching.prefill_tokens_per_s is not None
+        self._memory = math.inf if self._spec.memory is None else self._spec.memory
         self._prompt, self._cached = prompts
-        self._machines = [Machine(spec.batching, clock, self, make_line(levels)) for _ in range(spec.count)]
-        self._choose = balancer(spec.batching.balancing)
+        self._levels = levels
+        self._machines = [self._machine(number) for number in range(spec.count)]
+        self._choose = balancer(self._spec.balancing)
         self._places: dict[Call, Machine] = {}
         self._begun = array("i", bytes(4 * len(self._prompt)))  # services begun of each request
         self._made: list[tuple[list[int], list[int]]] = []  # thoughts, all tokens; by service
         self._worked = Worked()
+        self._stays = StayLog()
+
+    def _machine(self, number: int) -> Machine:
+        line = make_line(self._levels)
+        if self._spec.growth is None:
+            return Machine(self._spec, self._clock, self, line, number)
+        return GrowingMachine(self._spec, self._clock, self, line, number, self._levels)
 
     # --- the client's side ------------------------------------------------------------------------
 
@@ -61,14 +73,13 @@ class BatchingStation(Station):
 
     def _take(self, call: Call, now: float) -> None:
         self._change_queue(1, now)
-        self._peak_queue = max(self._peak_queue, self.waiting_calls)
-        self._peak_system = max(self._peak_system, self.in_system)
+        self._note_peaks()
         expiry_s = call.send_s + self._timeout_s
         if expiry_s < math.inf:
             if self._cancels:
                 self._clock.at(expiry_s, Timer(self._cancel, call))  # before the client hears of it
             self.client.expire_at(expiry_s, call)
-        machine = self._places[call] = self._choose(self._machines)
+        machine = self._places[call] = self._choose(self._machines, call)
         machine.join(call, now)
 
     def give_up(self, call: Call, now: float) -> None:
@@ -85,9 +96,18 @@ class BatchingStation(Station):
             return
         now = self._clock.now
         machine = self._places.pop(call)
-        tokens = machine.tokens_by(machine.batch[call], now)
-        self._note(machine.cancel(call, now), now, tokens)
-        self._change_busy(-1, now)
+        self._end_early(call, machine, now)
+        sequence = machine.cancel(call, now)
+        self._worked.first_s[-1] = sequence.first_s
+
+    def _end_early(self, call: Call, machine: Machine, now: float) -> None:
+        """Account for a call whose service stops before its last token."""
+        sequence = machine.paused.get(call) or machine.batch[call]
+        if call in machine.paused:
+            self._change_queue(-1, now)
+        else:
+            self._change_busy(-1, now)
+        self._note(sequence, now, machine.tokens_by(call, now))
 
     def waiting(self) -> list[Call]:
         """Calls in the queues, and those in the batches whose client still waits."""
@@ -100,7 +120,11 @@ class BatchingStation(Station):
         request = call.request
         return self._prompt[request] + self._tokens(self._begun[request])[1][request]
 
-    def admit(self, call: Call, now: float) -> Sequence:
+    def prompt(self, call: Call) -> int:
+        """Tokens of the prompt alone."""
+        return self._prompt[call.request]
+
+    def admit(self, call: Call, machine: Machine, now: float) -> Sequence:
         """Begin the next service of the call's request."""
         request = call.request
         k = call.service = self._begun[request]
@@ -109,22 +133,35 @@ class BatchingStation(Station):
         self._change_busy(1, now)
         call.begin_s = now
         thoughts, tokens = (column[request] for column in self._tokens(k))
-        prompt, by_pass = self._prompt[request], int(self._prefills)
-        prefill = max(prompt - self._cached[request], 1) if self._prefills else 0
-        steps, to_first = tokens - by_pass, thoughts + 1 - by_pass
-        return Sequence(call, prompt, prefill, steps, to_first, prompt + tokens)
+        prompt = self._prompt[request]
+        unread = 0 if self._spec.prefill_tokens_per_s is None else max(prompt - self._cached[request], 1)
+        reserved = prompt + tokens if self._spec.growth is None else 0
+        return Sequence(call, prompt, unread, thoughts, tokens, reserved)
+
+    def left(self, sequence: Sequence, machine: Machine, now: float, how: Leave) -> None:
+        """A stay in a batch has ended."""
+        self._stays.add(sequence, machine.number, now, machine.step, how)
+
+    def paused(self, sequence: Sequence, now: float, by: int) -> None:
+        """A call made room and waits again (``by`` 1), or comes back (-1)."""
+        self._change_queue(by, now)
+        self._change_busy(-by, now)
+        self._note_peaks()
 
     def finished(self, sequence: Sequence, now: float) -> None:
         """The last token has come."""
         call = sequence.call
         del self._places[call]
-        call.free_s = now
         self._change_busy(-1, now)
-        self._note(sequence, now, self._tokens(call.service)[1][call.request])
+        self._note(sequence, now, sequence.total)
         if not call.done:
             self.client.served(call, now)
 
     # --- accounts ---------------------------------------------------------------------------------
+
+    def _note_peaks(self) -> None:
+        self._peak_queue = max(self._peak_queue, self.waiting_calls)
+        self._peak_system = max(self._peak_system, self.in_system)
 
     def _change_busy(self, by: int, now: float) -> None:
         self._busy_integral += self.busy * (now - self._busy_since_s)
@@ -150,8 +187,23 @@ class BatchingStation(Station):
     def worked(self) -> Worked:
         """Every service begun; one that the end of the run cuts, as it would end if it were left alone."""
         for machine in self._machines:
-            for call, sequence in machine.batch.items():
-                tokens = self._tokens(call.service)[1][call.request]
-                self._worked.add(call, sequence.first_s, machine.end_s(sequence), tokens)
+            for sequence, end_s in _cut(machine):
+                self._worked.add(sequence.call, sequence.first_s, end_s, sequence.total)
             machine.batch.clear()
+            machine.paused.clear()
         return self._worked
+
+    def stays(self) -> StayLog:
+        """Every stay in a batch; those that last are added with the end they would have."""
+        for machine in self._machines:
+            for sequence in machine.members():
+                self._stays.add(sequence, machine.number, machine.end_s(sequence), machine.step, Leave.CUT)
+        return self._stays
+
+
+def _cut(machine: Machine) -> Iterator[tuple[Sequence, float]]:
+    """Who is under way on a machine, and when it would end; who waits to come back, after all others."""
+    ends = {sequence: machine.end_s(sequence) for sequence in machine.batch.values()}
+    yield from ends.items()
+    for sequence in machine.paused.values():
+        yield sequence, max(ends.values()) + sequence.steps * machine.least_step_s

@@ -21,6 +21,9 @@ class Line(Protocol):
     def popleft(self) -> Call:
         """Take the head; IndexError where nobody waits."""
 
+    def remove(self, call: Call, /) -> None:
+        """Drop a call from wherever it is; ValueError where it is not."""
+
     def __iter__(self) -> Iterator[Call]: ...
 
     def __len__(self) -> int: ...
@@ -47,6 +50,10 @@ class PriorityLine:
             if line:
                 return line.popleft()
         raise IndexError("nobody waits")
+
+    def remove(self, call: Call, /) -> None:
+        """See `Line`."""
+        self._lines[self._levels[call.request]].remove(call)
 
     def __iter__(self) -> Iterator[Call]:
         return (call for line in self._lines.values() for call in line)

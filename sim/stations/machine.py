@@ -15,65 +15,112 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count
 from typing import Protocol
 
 from sim.engine.clock import Clock, Timer
-from sim.scenario import Batching
+from sim.records import Leave
+from sim.scenario_instances import Batching
 from sim.stations.base import Call
 from sim.stations.line import Line
 
+_FIRST, _LAST = 1, 2  # what a milestone is: the first answer token, the last, or both
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Sequence:
-    """A call in the batch; token counts and steps."""
+    """One stay of a call in a batch; token counts and steps."""
 
     call: Call
-    prompt: int  # tokens resident once it decodes
-    prefill: int  # tokens of the prompt that are to be worked off; 0 where prompts take no time
-    steps: int  # decode steps
-    to_first: int  # of which until the first answer token
-    reserved: int  # tokens of memory
-    joined: int = -1  # what the step clock read when it began to decode; -1 before
+    prompt: int
+    unread: int  # tokens of the prompt that are to be worked off; 0 where prompts take no time
+    thoughts: int
+    total: int  # tokens, thoughts and answer
+    reserved: int = 0  # tokens of memory
+    made: int = 0  # tokens made in earlier stays
+    swapped: int = 0  # tokens of keys and values that wait in the host's memory
     first_s: float = math.nan
-    gone: bool = False  # cancelled; it leaves when the step ends
+    begin_s: float = math.nan
+    begin_step: int = -1  # what the step clock read then
+    joined: int = -1  # what it read when decoding began; -1 before
+    decode_s: float = math.nan  # when that was
+    gone: bool = False  # it has left, or was cancelled and leaves when the step ends
+
+    @property
+    def resident(self) -> int:
+        """Tokens resident when it begins to decode."""
+        return self.swapped or self.prompt + self.made
+
+    @property
+    def prefill(self) -> int:
+        """Tokens to be read before it decodes: all it had made is read again, unless it was swapped out."""
+        return self.unread + self.made if self.unread and not self.swapped else 0
+
+    @property
+    def steps(self) -> int:
+        """Decode steps of this stay; a pass over the prompt yields a token, too."""
+        return self.total - self.made - (self.prefill > 0)
+
+    @property
+    def to_first(self) -> int:
+        """Steps until the first answer token; -1 where it came in an earlier stay."""
+        if not math.isnan(self.first_s):
+            return -1
+        return self.thoughts + 1 - self.made - (self.prefill > 0)
+
+    def again(self, made: int, swapped: int) -> Sequence:
+        """The next stay of the same call, which has made and left in the host's memory that many tokens."""
+        call, first_s = self.call, self.first_s
+        return Sequence(
+            call, self.prompt, self.unread, self.thoughts, self.total, self.reserved, made, swapped, first_s
+        )
 
 
 class Host(Protocol):
     """The station's side of a machine."""
 
-    def admit(self, call: Call, now: float) -> Sequence:
+    def admit(self, call: Call, machine: Machine, now: float) -> Sequence:
         """The head of the queue begins its service."""
 
     def need(self, call: Call) -> int:
-        """Tokens of memory a waiting call would reserve."""
+        """Tokens of memory for prompt, thoughts and answer of a waiting call."""
+
+    def prompt(self, call: Call) -> int:
+        """Tokens of its prompt alone."""
+
+    def left(self, sequence: Sequence, machine: Machine, now: float, how: Leave) -> None:
+        """A stay in the batch has ended."""
+
+    def paused(self, sequence: Sequence, now: float, by: int) -> None:
+        """A sequence went from the batch back to the queue (``by`` 1), or returned (-1)."""
 
     def finished(self, sequence: Sequence, now: float) -> None:
         """The last token has come."""
 
 
 class Machine:
-    """The batch, the memory and the queue of one instance."""
+    """The batch, the memory and the queue of one instance. A call reserves memory for its whole answer."""
 
-    def __init__(self, spec: Batching, clock: Clock, host: Host, line: Line) -> None:
-        self.line, self.waiting = line, 0
+    def __init__(self, spec: Batching, clock: Clock, host: Host, line: Line, number: int = 0) -> None:
+        self.number, self.line, self.waiting = number, line, 0
         self.batch: dict[Call, Sequence] = {}
+        self.paused: dict[Call, Sequence] = {}  # who began, made room, and waits to come back
         self._clock, self._host = clock, host
         self._a, self._b = spec.step_s.intercept_s, spec.step_s.per_sequence_s
         self._c = spec.step_s.per_kv_token_s
         self._rate, self._chunk, self._most = spec.prefill_tokens_per_s, spec.chunk_tokens, spec.max_batch
         self._members = 0  # in the batch until the step ends, cancelled or not
-        self._free_kv: float = math.inf if spec.kv_tokens is None else spec.kv_tokens
+        self._memory: float = math.inf if spec.memory is None else spec.memory
+        self._reserved = 0
         self._at_s, self._step = 0.0, 0  # the last step that an event ended
         self._decoding = self._resident = 0
         self._prefilling: Sequence | None = None
         self._prefill_left = 0
+        self._stall_s = 0.0  # the next step waits that long
         self._due: Timer | None = None
         self._due_steps = 0
-        self._milestones: list[tuple[int, int, Sequence]] = []  # (step, order, whose)
+        self._milestones: list[tuple[int, int, int, Sequence]] = []  # (step, order, what, whose)
         self._leaving: list[Sequence] = []
         self._working = False  # inside an event: whoever comes now is looked at before it ends
 
@@ -81,6 +128,20 @@ class Machine:
     def outstanding(self) -> int:
         """Calls waiting or running."""
         return self.waiting + len(self.batch)
+
+    @property
+    def step(self) -> int:
+        """What the step clock read at the last event."""
+        return self._step
+
+    @property
+    def least_step_s(self) -> float:
+        """A decode step of one sequence."""
+        return self._a + self._b
+
+    def members(self) -> list[Sequence]:
+        """Who is in the batch until the present step ends, the cancelled included."""
+        return [*self.batch.values(), *self._leaving]
 
     def join(self, call: Call, now: float) -> None:
         """Take a call into the queue, and into the batch when the present step ends, if there is room."""
@@ -99,7 +160,13 @@ class Machine:
             self._stop_after_step(now)
 
     def cancel(self, call: Call, now: float) -> Sequence:
-        """Drop a call from the batch; the step under way is still made."""
+        """Drop a call that has begun; in a batch, the step under way is still made."""
+        if call in self.paused:
+            self.line.remove(call)
+            self.waiting -= 1
+            sequence = self.paused.pop(call)
+            self.look(now)
+            return sequence
         sequence = self.batch.pop(call)
         sequence.gone = True
         self._leaving.append(sequence)
@@ -107,12 +174,50 @@ class Machine:
             self._stop_after_step(now)
         return sequence
 
-    def tokens_by(self, sequence: Sequence, now: float) -> int:
-        """Thoughts and answer of a sequence up to ``now``."""
+    def crash(self, now: float) -> list[Sequence]:
+        """Drop the whole batch in the middle of a step, and who was to come back to it.
+
+        What each had made is found by `tokens_by` before.
+        """
+        self._advance(self._steps_by(now) if self._members else 0)
+        lost = list(self.batch.values())
+        for sequence in self._leaving:
+            self._remove(sequence, now, Leave.CANCELLED)
+        for sequence in lost:
+            self._remove(sequence, now, Leave.LOST)
+        back = list(self.paused.values())
+        for sequence in back:
+            self.line.remove(sequence.call)
+        self.waiting -= len(back)
+        self.batch.clear()
+        self.paused.clear()
+        self._leaving.clear()
+        self._milestones.clear()
+        self._due, self._stall_s = None, 0.0
+        return lost + back
+
+    def vacate(self) -> list[Call]:
+        """Give up the calls in the queue that have not begun, in their order."""
+        moved = [call for call in self.line if call not in self.paused]
+        stay = [call for call in self.line if call in self.paused]
+        while len(self.line):
+            self.line.popleft()
+        for call in stay:
+            self.line.append(call)
+        self.waiting = len(stay)
+        return [call for call in moved if not call.done]
+
+    def tokens_by(self, call: Call, now: float) -> int:
+        """Thoughts and answer of a call that has begun, up to ``now``."""
+        if call in self.paused:
+            return self.paused[call].made
+        sequence = self.batch[call]
+        return self._made(sequence, self._steps_by(now))
+
+    def _made(self, sequence: Sequence, more: int = 0) -> int:
         if sequence.joined < 0:
-            return 0
-        whole = self._steps_by(now)
-        return self._step + whole - sequence.joined + (sequence.prefill > 0)
+            return sequence.made
+        return sequence.made + self._step + more - sequence.joined + (sequence.prefill > 0)
 
     def end_s(self, sequence: Sequence) -> float:
         """When a sequence would end if nobody came or left from here on."""
@@ -127,13 +232,13 @@ class Machine:
         """Seconds the next ``steps`` steps take as things are; a whole prefill is one step of its own."""
         left = self._prefill_left
         if left and self._chunk is None:
-            return self._a + left / self._rate  # type: ignore[operator]
+            return self._stall_s + self._a + left / self._rate  # type: ignore[operator]
         n = self._decoding
         time_s = steps * (self._a + self._b * n + self._c * self._resident)
         time_s += self._c * n * steps * (steps - 1) / 2
         if left:
             time_s += min(steps * self._chunk, left) / self._rate  # type: ignore[operator]
-        return time_s
+        return time_s + self._stall_s
 
     def _steps_by(self, now: float) -> int:
         """Whole steps made between the last event and ``now``."""
@@ -160,14 +265,20 @@ class Machine:
         if timer is not self._due:
             return
         now = self._clock.now
-        if not (self._prefill_left and self._chunk is None):
-            self._step += self._due_steps
-            self._resident += self._decoding * self._due_steps
-        if self._prefill_left:
-            done = self._prefill_left if self._chunk is None else self._due_steps * self._chunk
-            self._prefill_left = max(self._prefill_left - done, 0)
+        self._advance(self._due_steps)
         self._at_s = now
         self._settle(now)
+
+    def _advance(self, steps: int) -> None:
+        """Put the step clock on, and what it moves."""
+        whole = self._prefill_left and self._chunk is None
+        if not whole:
+            self._step += steps
+            self._resident += self._decoding * steps
+        if self._prefill_left:
+            done = self._prefill_left if self._chunk is None else steps * self._chunk
+            self._prefill_left = max(self._prefill_left - done, 0)
+        self._stall_s = 0.0
 
     # --- who is in the batch ----------------------------------------------------------------------
 
@@ -175,21 +286,32 @@ class Machine:
         """Between two steps: the cancelled and the finished leave, others join, the next event is set."""
         self._working = True
         for sequence in self._leaving:
-            self._remove(sequence)
+            self._remove(sequence, now, Leave.CANCELLED)
         self._leaving.clear()
         if self._prefilling is not None and not self._prefill_left:
             prefilled, self._prefilling = self._prefilling, None
             self._decode(prefilled, now)
         self._meet_milestones(now)
+        self._make_room(now)
         while self._prefilling is None and (head := self._fitting_head()) is not None:
             self._admit(head, now)
         self._working = False
         self._plan()
 
+    def _make_room(self, now: float) -> None:
+        """Nothing to do: every call has reserved what it will need."""
+
+    def _has_room(self, call: Call) -> bool:
+        return self._reserved + self._host.need(call) <= self._memory
+
     def _plan(self) -> None:
         if not self._members:
             self._due = None
             return
+        self._wake_after(min(self._due_in()))
+
+    def _due_in(self) -> list[int]:
+        """Steps until something happens, for each thing that may."""
         steps = [1] if self._prefilling is not None and self._chunk is None else []
         if self._prefilling is not None and self._chunk is not None:
             steps.append(-(-self._prefill_left // self._chunk))
@@ -197,24 +319,33 @@ class Machine:
             steps.append(1)
         if self._milestones:
             steps.append(self._milestones[0][0] - self._step)
-        self._wake_after(min(steps))
+        return steps
 
     def _fitting_head(self) -> Call | None:
         """The head of the queue if there is room for it; nobody behind it may pass."""
         if self._members >= self._most or not self.waiting:
             return None
         head = self.line.popleft()
-        while head.done:  # the client gave up on it
+        while head.done and head not in self.paused:  # the client gave up on it
             head = self.line.popleft()
         self.line.appendleft(head)
-        return head if self._host.need(head) <= self._free_kv else None
+        return head if self._has_room(head) else None
 
     def _admit(self, call: Call, now: float) -> None:
         self.line.popleft()
         self.waiting -= 1
-        sequence = self.batch[call] = self._host.admit(call, now)
+        sequence = self.paused.pop(call, None)
+        if sequence is None:
+            sequence = self._host.admit(call, self, now)
+        else:
+            self._host.paused(sequence, now, -1)
+        self._enter(sequence, now)
+
+    def _enter(self, sequence: Sequence, now: float) -> None:
+        self.batch[sequence.call] = sequence
+        sequence.begin_s, sequence.begin_step = now, self._step
         self._members += 1
-        self._free_kv -= sequence.reserved
+        self._reserved += sequence.reserved
         if sequence.prefill:
             self._prefilling, self._prefill_left = sequence, sequence.prefill
         else:
@@ -222,45 +353,38 @@ class Machine:
 
     def _decode(self, sequence: Sequence, now: float) -> None:
         """The prompt is worked off; its pass yields the first token, if it took one."""
-        sequence.joined = self._step
+        sequence.joined, sequence.decode_s = self._step, now
         self._decoding += 1
-        self._resident += sequence.prompt
-        if sequence.prefill and not sequence.to_first:
+        self._resident += sequence.resident
+        steps, to_first = sequence.steps, sequence.to_first
+        if sequence.prefill and not to_first:
             sequence.first_s = now
-        dues = {sequence.steps} if sequence.to_first == 0 else {sequence.to_first, sequence.steps}
-        for steps in dues:
-            heappush(self._milestones, (self._step + steps, self._clock.next_id(), sequence))
+        if 0 < to_first < steps:
+            self._await(to_first, _FIRST, sequence)
+        self._await(steps, _LAST if to_first != steps else _FIRST | _LAST, sequence)
+
+    def _await(self, steps: int, what: int, sequence: Sequence) -> None:
+        heappush(self._milestones, (self._step + steps, self._clock.next_id(), what, sequence))
 
     def _meet_milestones(self, now: float) -> None:
         while self._milestones and self._milestones[0][0] <= self._step:
-            step, _, sequence = heappop(self._milestones)
+            _, _, what, sequence = heappop(self._milestones)
             if sequence.gone:
                 continue
-            if step - sequence.joined == sequence.to_first:
+            if what & _FIRST:
                 sequence.first_s = now
-            if step - sequence.joined == sequence.steps:
+            if what & _LAST:
                 del self.batch[sequence.call]
-                self._remove(sequence)
+                self._remove(sequence, now, Leave.FINISHED)
                 self._host.finished(sequence, now)
 
-    def _remove(self, sequence: Sequence) -> None:
+    def _remove(self, sequence: Sequence, now: float, how: Leave) -> None:
+        sequence.gone = True
         self._members -= 1
-        self._free_kv += sequence.reserved
+        self._reserved -= sequence.reserved
         if sequence is self._prefilling:
             self._prefilling, self._prefill_left = None, 0
         else:
             self._decoding -= 1
-            self._resident -= sequence.prompt + self._step - sequence.joined
-
-
-Choose = Callable[[list[Machine]], Machine]
-
-
-def balancer(name: str) -> Choose:
-    """How an arriving call is sent to a machine; ties go to the first."""
-    if name == "least_outstanding":
-        return lambda machines: min(machines, key=lambda m: m.outstanding)
-    if name == "join_shortest_queue":
-        return lambda machines: min(machines, key=lambda m: (m.waiting, m.outstanding))
-    turns = count()
-    return lambda machines: machines[next(turns) % len(machines)]
+            self._resident -= sequence.resident + self._step - sequence.joined
+        self._host.left(sequence, self, now, how)
