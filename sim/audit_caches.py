@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.audit_result import Check, check_rows
 from sim.records import Attempts, Records
-from sim.scenario_caches import ImplicitCache
+from sim.scenario_caches import ExplicitCache
 from sim.workload.columns import Workload
 from sim.world import Place
 
@@ -28,13 +28,54 @@ def cache_checks(records: Records, place: Place, index: int) -> Iterator[Check]:
     rows = np.flatnonzero((a.endpoint == index) & ~np.isnan(a.begin_s))
     rows = rows[np.argsort(a.begin_s[rows], kind="stable")]
     spec = place.context_cache
-    assert isinstance(spec, ImplicitCache)  # audit_limits asks
+    assert spec is not None  # audit_limits asks
+    if isinstance(spec, ExplicitCache):
+        yield from _explicit_checks(records, place, index, spec, rows)
+        return
     due = np.zeros(len(a), dtype=np.int64)
     due[rows] = _due(records, rows, spec.life_s, place.least_cached)
     due[rows[~_lucky(records, rows, place.name, spec.hit_chance)]] = 0
     own = a.endpoint == index
     wrong = own & (a.cached_tokens != due)
     yield check_rows(f"context cache, {place.name}", wrong, "not what earlier calls had left within its life")
+
+
+def _explicit_checks(
+    records: Records, place: Place, index: int, spec: ExplicitCache, rows: Rows
+) -> Iterator[Check]:
+    """Every call finds its shared text, and the bill has the storings that the calls' times lead to."""
+    a, load = records.attempts, records.workload
+    shared, due = np.full(len(a), -1), np.zeros(len(a), dtype=np.int64)
+    if load.prefix is not None and load.prefix_tokens is not None:
+        tokens = load.prefix_tokens[a.request[rows]]
+        shared[rows] = np.where(tokens >= place.least_cached, load.prefix[a.request[rows]], -1)
+        due[rows] = np.where(shared[rows] >= 0, tokens, 0)
+    wrong = (a.endpoint == index) & (a.cached_tokens != due)
+    yield check_rows(f"context cache, {place.name}", wrong, "not the text its class shares")
+    again = sorted(
+        (int(load.class_id[a.request[mine[0]]]), since_s, min(until_s, records.ended_s), int(due[mine[0]]))
+        for key in np.unique(shared[shared >= 0])
+        for mine in [rows[shared[rows] == key]]
+        for since_s, until_s in _storings(a.begin_s[mine].tolist(), spec)
+    )
+    billed = [row for row in records.usage if row.endpoint == place.name]
+    kept = sorted((r.class_id, r.begin_s, r.end_s, r.count) for r in billed if r.unit == "cache_storage_hour")
+    written = sorted((r.class_id, r.begin_s, r.count) for r in billed if r.unit == "input")
+    same = kept == again and written == sorted((c, since_s, n) for c, since_s, _, n in again)
+    hours = sum((until_s - since_s) * n for _, since_s, until_s, n in kept) / 3600
+    detail = f"{len(written)} writings, {hours:.0f} token-hours billed; {len(again)} follow from the calls"
+    yield Check(f"stored prefixes, {place.name}", same, detail)
+
+
+def _storings(begins_s: list[float], spec: ExplicitCache) -> list[tuple[float, float]]:
+    """Times a text is stored, from the sorted times of the calls that begin with it."""
+    found: list[tuple[float, float]] = []
+    for begin_s in begins_s:
+        if not found or begin_s >= found[-1][1]:
+            found.append((begin_s, begin_s + spec.ttl_s))
+        elif spec.extend:
+            found[-1] = (found[-1][0], begin_s + spec.ttl_s)
+    return found
 
 
 def _lucky(records: Records, rows: Rows, name: str, chance: float) -> NDArray[np.bool_]:

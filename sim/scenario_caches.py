@@ -46,4 +46,16 @@ class ImplicitCache(_ContextCache):
     hit_chance: Share = 0.9
 
 
-ContextCache = ImplicitCache
+class ExplicitCache(_ContextCache):
+    """The caller stores the prefixes its classes share, pays for every hour of it, and is sure to find them.
+
+    A prefix that is not stored is written by the next call that begins with it, and stored for ``ttl_s``;
+    with ``extend`` each later call sets that time anew.
+    """
+
+    kind: Literal["explicit"]
+    ttl_s: Annotated[float, Field(strict=True, ge=60, le=366 * 86_400)] = 3_600.0  # Google: 1 min or more
+    extend: bool = True
+
+
+ContextCache = Annotated[ImplicitCache | ExplicitCache, Field(discriminator="kind")]

@@ -7,8 +7,16 @@ from functools import partial
 
 import numpy as np
 
+from sim.scenario_caches import ContextCache, ExplicitCache
 from sim.stations.base import Station
-from sim.stations.context_cache import ImplicitPrefixes, Remembering, Savings, saved_s_per_token
+from sim.stations.context_cache import (
+    ImplicitPrefixes,
+    PrefixCache,
+    Remembering,
+    Savings,
+    StoredPrefixes,
+    saved_s_per_token,
+)
 from sim.stations.payg import PaygStation
 from sim.stations.provisioned import ProvisionedStation
 from sim.workload.columns import Workload
@@ -38,5 +46,10 @@ def give_cache(station: Station, place: Place, load: Workload) -> None:
     assert isinstance(station, Remembering)  # build.py makes one where there is a cache
     own_law, n = place.spec.latency is not None, len(load)
     draw = partial(saved_s_per_token, place.model, own_law, place.name, load.luck, n)
-    cache = ImplicitPrefixes(spec, place.name, load, place.least_cached)
-    station.remember(cache, Savings(draw))
+    station.remember(_cache(spec, place, load), Savings(draw))
+
+
+def _cache(spec: ContextCache, place: Place, load: Workload) -> PrefixCache:
+    if isinstance(spec, ExplicitCache):
+        return StoredPrefixes(spec, load, place.least_cached)
+    return ImplicitPrefixes(spec, place.name, load, place.least_cached)

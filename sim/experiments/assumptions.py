@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
+from sim.scenario_caches import ContextCache, ExplicitCache
 from sim.timeline import what, when
 from sim.world import UNLIMITED, Place, World
 
@@ -83,12 +84,18 @@ def _of_place(place: Place) -> Iterator[Assumption]:
             what, window.grade, "catalogue", "outputs estimated by the running mean of settled ones"
         )
     if place.context_cache is not None:
-        cache = place.context_cache
-        what = f"{place.name}: prefixes kept {cache.life_s:g} s, found {cache.hit_chance:.0%} of the time"
-        note = f"from {place.least_cached} tokens on; cached tokens count against limits like any other"
-        yield Assumption(what, "assumed", "the provider promises neither", note)
+        yield _of_cache(place, place.context_cache)
     if spec.latency is not None:
         yield Assumption(f"{place.name}: service time", "assumed", "scenario", f"{spec.latency.kind} law")
+
+
+def _of_cache(place: Place, cache: ContextCache) -> Assumption:
+    note = f"from {place.least_cached} tokens on; cached tokens count against limits like any other"
+    if isinstance(cache, ExplicitCache):
+        what = f"{place.name}: prefixes stored {cache.ttl_s:g} s"
+        return Assumption(what, "assumed", "scenario", f"{note}; writing one is billed as input")
+    what = f"{place.name}: prefixes kept {cache.life_s:g} s, found {cache.hit_chance:.0%} of the time"
+    return Assumption(what, "assumed", "the provider promises neither", note)
 
 
 def _of_model(place: Place) -> Iterator[Assumption]:

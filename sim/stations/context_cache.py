@@ -7,7 +7,9 @@ The rule, which the audit re-plays from the rows:
 2. A prefix is there from the first answer token of a call that began with it, so calls under way at the same
    time do not help each other, and for ``life_s`` after the last such token. Then it is found with
    ``hit_chance``, decided by a uniform drawn before the run.
-3. What is found is not read again: it takes ``per_cached_token_s`` instead of ``per_uncached_token_s`` under
+3. An explicit cache holds shared texts only. A text that is not stored when a call that begins with it is
+   served is stored then; that call takes as long as one that finds nothing, since somebody has to read it.
+4. What is found is not read again: it takes ``per_cached_token_s`` instead of ``per_uncached_token_s`` under
    the same noise, is billed and burnt at the cached rate, and counts against limits like any other token.
 """
 
@@ -16,13 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.schema import ModelProfile
 from sim.luck import Luck
-from sim.scenario_caches import ImplicitCache
+from sim.records import Usage
+from sim.scenario_caches import ExplicitCache, ImplicitCache
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 
@@ -42,6 +46,19 @@ class Kept:
         while self.coming and self.coming[0][0] < now:
             self.ready_s, self.tokens = heappop(self.coming)
         return self.tokens if now - self.ready_s <= life_s else 0
+
+
+class PrefixCache(Protocol):
+    """What keeps prefixes at an endpoint."""
+
+    def find(self, request: int, service: int, now: float) -> tuple[int, int]:
+        """Tokens of the prompt billed as cached, and how many of them need not be read."""
+
+    def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
+        """A service begins; its first token comes at ``ready_s``, unless it stops before, at ``free_s``."""
+
+    def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
+        """What is billed for the keeping."""
 
 
 class Beginnings:
@@ -83,8 +100,8 @@ class ImplicitPrefixes:
         self._draw: Callable[[int], list[float]] = lambda k: luck_of(load, name, k).tolist()
         self._luck: list[list[float]] = []
 
-    def find(self, request: int, service: int, now: float) -> int:
-        """Tokens of the prompt that need not be read."""
+    def find(self, request: int, service: int, now: float) -> tuple[int, int]:
+        """See `PrefixCache`."""
         begin = self._begin
         found = 0
         if begin.shared[request] >= 0 and self._there(begin.shared[request], now):
@@ -92,15 +109,22 @@ class ImplicitPrefixes:
         if begin.history[request]:
             conversation = self._there(-1 - begin.opener[request], now)
             found = max(found, min(conversation, begin.history[request]))
-        return found if found and self._lucky(request, service) else 0
+        found = found if found and self._lucky(request, service) else 0
+        return found, found
 
-    def leave(self, request: int, ready_s: float) -> None:
-        """A call's first token comes at ``ready_s``: what it began with is there from then on."""
+    def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
+        """What a call began with is there from its first token on."""
+        if ready_s > free_s:  # cut short before it
+            return
         begin = self._begin
         if begin.shared[request] >= 0:
             self._add(begin.shared[request], ready_s, begin.shared_tokens[request])
         if begin.prompts[request]:
             self._add(-1 - begin.opener[request], ready_s, begin.prompts[request])
+
+    def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
+        """The provider's own cache is free."""
+        return []
 
     def _there(self, key: int, now: float) -> int:
         kept = self._kept.get(key)
@@ -113,6 +137,59 @@ class ImplicitPrefixes:
         while service >= len(self._luck):
             self._luck.append(self._draw(len(self._luck)))
         return self._luck[service][request] < self._chance
+
+
+class StoredPrefixes:
+    """What the caller stores at one endpoint and pays for."""
+
+    def __init__(self, spec: ExplicitCache, load: Workload, minimum: int) -> None:
+        self._ttl_s, self._extend = spec.ttl_s, spec.extend
+        self._begin = Beginnings(load, minimum)
+        self._classes: list[int] = load.class_id.tolist()
+        self._stored: dict[int, list[Stored]] = {}  # by prefix, the latest last
+
+    def find(self, request: int, service: int, now: float) -> tuple[int, int]:
+        """See `PrefixCache`."""
+        key = self._begin.shared[request]
+        if key < 0:
+            return 0, 0
+        tokens = self._begin.shared_tokens[request]
+        return tokens, tokens if self._holds(key, now) else 0
+
+    def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
+        """A call begins: its text is stored, or stored for longer."""
+        key = self._begin.shared[request]
+        if key < 0:
+            return
+        if not self._holds(key, begin_s):
+            row = Stored(self._classes[request], self._begin.shared_tokens[request], begin_s)
+            self._stored.setdefault(key, []).append(row)
+        elif not self._extend:
+            return
+        self._stored[key][-1].until_s = begin_s + self._ttl_s
+
+    def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
+        """Each writing at the input price, and each storing up to its end or the run's."""
+        rows = [row for stored in self._stored.values() for row in stored]
+        written = [Usage(endpoint, "input", r.class_id, r.since_s, r.since_s, r.tokens) for r in rows]
+        kept = [(r, min(r.until_s, ended_s)) for r in rows]
+        return written + [
+            Usage(endpoint, "cache_storage_hour", r.class_id, r.since_s, until_s, r.tokens)
+            for r, until_s in kept
+        ]
+
+    def _holds(self, key: int, now: float) -> bool:
+        return key in self._stored and now < self._stored[key][-1].until_s
+
+
+@dataclass(slots=True)
+class Stored:
+    """One text stored for a time."""
+
+    class_id: int
+    tokens: int
+    since_s: float
+    until_s: float = np.inf
 
 
 def luck_of(load: Workload, name: str, k: int) -> Floats:
@@ -155,7 +232,7 @@ class Remembering(Station):
 
     draws_cached = False
 
-    def remember(self, cache: ImplicitPrefixes, savings: Savings) -> None:
+    def remember(self, cache: PrefixCache, savings: Savings) -> None:
         """Learn the cache, once, before the first call."""
         self._cache, self._savings = cache, savings
         self._first_s: list[list[float]] = []
@@ -164,9 +241,9 @@ class Remembering(Station):
     def submit(self, call: Call, now: float) -> None:
         """Find what is kept of the call's prompt; the call then carries what that saves."""
         call.service = self._services_begun.get(call.request, 0)
-        call.cached = self._cache.find(call.request, call.service, now)
+        call.cached, unread = self._cache.find(call.request, call.service, now)
         if call.cached:
-            call.saved_s = call.cached * self._savings.of(call)
+            call.saved_s = unread * self._savings.of(call)
             call.odd = True
         super().submit(call, now)
 
@@ -178,9 +255,12 @@ class Remembering(Station):
         if free_s > call.send_s + self._timeout_s:
             free_s = self._cut_short(call, free_s)
         ready_s = now + (self._first_of(call) - call.saved_s)
-        if ready_s <= free_s:  # not cut short before its first token
-            self._cache.leave(call.request, ready_s)
+        self._cache.leave(call.request, now, ready_s, free_s)
         return free_s
+
+    def usage(self, ended_s: float) -> list[Usage]:
+        """What is billed for keeping prefixes."""
+        return [*super().usage(ended_s), *self._cache.usage(self.name, ended_s)]
 
     def _first_of(self, call: Call) -> float:
         while call.service >= len(self._first_s):

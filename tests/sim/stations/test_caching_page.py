@@ -1,5 +1,6 @@
 """The page about caching: every scenario on it runs and passes its audit."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,12 @@ def test_the_example_runs_and_passes_its_audit(block):
     records = run(spec)
     assert audit(records, spec, catalog(), bill(records, spec, catalog())).failures == ()
     assert records.attempts.cached_tokens.any()
+
+
+def test_the_table_of_storage():
+    for name in ("gemini-3.8-flash", "gemini-3.1-pro-preview"):
+        on = date(2026, 11, 22)
+        card = catalog().model(name, on).rate_card(channel="vertex", on=on)
+        saved = card.input - card.cached_input
+        row = f"| {name} | ${card.cache_storage_hour / 1e6:.2f} | ${saved / 1e6:.3f} "
+        assert f"{row}| {card.cache_storage_hour / saved:.2f} |" in PAGE

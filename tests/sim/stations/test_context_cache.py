@@ -221,3 +221,90 @@ def test_what_no_model_offers_is_refused_in_words():
         InputError, match=r"min_tokens: given nothing; right: a number, since no model is named"
     ):
         run(scenario({"q": payg(context_cache=cache(min_tokens=None))}))
+
+
+# --- stored by the caller -----------------------------------------------------------------------
+
+
+def stored(ttl_s=120.0, **more):
+    return {"kind": "explicit", "ttl_s": ttl_s, "min_tokens": 1} | more
+
+
+@pytest.mark.parametrize("extend", [True, False])
+def test_stored_hours_are_those_of_the_closed_form(extend):
+    """With extension a busy period of M/D/infinity; without, cycles of the life and one residual gap."""
+    rate, ttl_s, duration_s = 0.01, 120.0, 400_000.0
+    spec = scenario(
+        {"q": payg(constant(1.0), context_cache=stored(ttl_s, extend=extend))},
+        {"a": request_class(rate, prefixes=shared(1_000.0))},
+        duration_s=duration_s,
+        study={"drain": False},
+    )
+    records = audited(spec)
+    kept = [row.end_s - row.begin_s for row in records.usage if row.unit == "cache_storage_hour"]
+    part = 1 - math.exp(-rate * ttl_s) if extend else ttl_s / (ttl_s + 1 / rate)
+    assert sum(kept) / duration_s == pytest.approx(part, rel=0.03)
+    writings = sum(row.unit == "input" for row in records.usage)
+    per_s = rate * math.exp(-rate * ttl_s) if extend else 1 / (ttl_s + 1 / rate)
+    assert writings / duration_s == pytest.approx(per_s, rel=0.06)
+    assert (records.attempts.cached_tokens == 1_000).all()
+
+
+def test_storing_is_billed_by_the_token_hour_and_writing_as_input():
+    spec = scenario(
+        {"q": {"buy": "payg", "model": FLASH, "context_cache": stored(3_600.0)}},
+        {"a": request_class(arrivals={"kind": "deterministic", "rate_per_s": 0.1}, prefixes=shared())},
+        study={"drain": False},
+    )
+    records = audited(spec)
+    lines = {line.unit: line for line in bill(records, spec, catalog()).lines}
+    card = catalog().model(FLASH, spec.prices_on).rate_card(channel="vertex", on=spec.prices_on)
+    assert lines["cache_storage_hour"].amount_pusd == round(5_000 * card.cache_storage_hour * 100 / 3600)
+    questions = int((~np.isnan(records.attempts.begin_s)).sum())
+    assert lines["input"].quantity == 5_000 + questions  # one writing, and a token of its own each
+    assert lines["cached_input"].quantity == 5_000 * questions
+
+
+def test_the_call_that_writes_takes_as_long_as_one_that_finds_nothing():
+    kinds = {
+        "a": request_class(arrivals={"kind": "deterministic", "rate_per_s": 0.01}, prefixes=shared(200_000.0))
+    }
+    own = {"buy": "payg", "model": FLASH}
+    runs = [
+        audited(scenario({"q": own | {"context_cache": kept}}, kinds, duration_s=1_000.0))
+        for kept in (stored(60.0), cache(hit_chance=0.0), stored(3_600.0))
+    ]
+    never, nothing, always = (np.sort(r.attempts.first_s) for r in runs)
+    assert np.array_equal(never, nothing)
+    assert always[0] == nothing[0]
+    assert (always[1:] < nothing[1:]).all()
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.sampled_from([60.0, 90.0]), st.booleans(), st.sampled_from([None, 3.0]), st.integers(0, 2**32))
+def test_any_run_with_storing_passes_its_audit(ttl_s, extend, timeout_s, seed):
+    audited(
+        scenario(
+            {
+                "q": {
+                    "buy": "provisioned",
+                    "model": FLASH,
+                    "gsus": 1,
+                    "context_cache": stored(ttl_s, extend=extend),
+                }
+            },
+            {
+                "a": request_class(0.1, prefixes=shared(700.0, 4)),
+                "b": request_class(0.05, prefixes=shared(900.0)),
+            },
+            client={"timeout_s": timeout_s, "max_attempts": 2},
+            duration_s=600.0,
+            seed=seed,
+            study={"drain": seed % 2 == 0},
+        )
+    )
+
+
+def test_argon_has_no_explicit_cache():
+    with pytest.raises(InputError, match=r"gemini-4-argon has no explicit cache; it has an implicit one"):
+        run(scenario({"q": {"buy": "payg", "model": "gemini-4-argon", "context_cache": stored()}}))
