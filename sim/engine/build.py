@@ -85,7 +85,7 @@ def _station(
     services = Services(partial(laws.draw, place, load, levels))
     station = _of_kind(place, index, clock, client, services, load, scenario)
     station.too_long = too_long(place.model, load)
-    give_cache(station, place, load)
+    give_cache(station, place, load, laws)
     return station
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sim.engine.events import Laws
 from sim.scenario_caches import ContextCache, ExplicitCache
 from sim.stations.base import Station
 from sim.stations.context_cache import (
@@ -21,6 +23,8 @@ from sim.stations.payg import PaygStation
 from sim.stations.provisioned import ProvisionedStation
 from sim.workload.columns import Workload
 from sim.world import Place
+
+Floats = NDArray[np.float64]
 
 
 class CachingPayg(Remembering, PaygStation):
@@ -38,15 +42,21 @@ def seen_by(place: Place, load: Workload) -> Workload:
     return replace(load, cached_tokens=np.zeros_like(load.cached_tokens))
 
 
-def give_cache(station: Station, place: Place, load: Workload) -> None:
+def give_cache(station: Station, place: Place, load: Workload, laws: Laws) -> None:
     """A station that looks prompts up gets what it looks in."""
     spec = place.context_cache
     if spec is None:
         return
     assert isinstance(station, Remembering)  # build.py makes one where there is a cache
-    own_law, n = place.spec.latency is not None, len(load)
-    draw = partial(saved_s_per_token, place.model, own_law, place.name, load.luck, n)
-    station.remember(_cache(spec, place, load), Savings(draw))
+    station.remember(_cache(spec, place, load), Savings(partial(_saved_s, place, load, laws)))
+
+
+def _saved_s(place: Place, load: Workload, laws: Laws, column: int) -> Floats:
+    """Seconds a token found saves the services of a column, which may follow a law of an event."""
+    k, law = divmod(column, len(laws.kinds))
+    model, factor = laws.kinds[law]
+    own_law = place.spec.latency is not None
+    return factor * saved_s_per_token(model, own_law, place.name, load.luck, len(load), k)
 
 
 def _cache(spec: ContextCache, place: Place, load: Workload) -> PrefixCache:

@@ -36,6 +36,7 @@ class Call:
     lane = 0
     reserved = 0.0  # weighted tokens a reservation set aside
     cached = 0  # tokens of the prompt that a simulated cache held
+    unread = 0  # tokens of them that need not be read
     saved_s = 0.0  # seconds of service that saved
     number = 1  # which try of its stage
     stage = 0

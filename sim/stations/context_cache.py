@@ -214,7 +214,7 @@ def saved_s_per_token(
 
 
 class Savings:
-    """Seconds saved a token, service by service, as plain lists made when needed."""
+    """Seconds saved a token, by column of services, as plain lists made when needed."""
 
     def __init__(self, draw: Callable[[int], Floats]) -> None:
         self._draw = draw
@@ -240,17 +240,17 @@ class Remembering(Station):
 
     def submit(self, call: Call, now: float) -> None:
         """Find what is kept of the call's prompt; the call then carries what that saves."""
-        call.service = self._services_begun.get(call.request, 0)
-        call.cached, unread = self._cache.find(call.request, call.service, now)
-        if call.cached:
-            call.saved_s = unread * self._savings.of(call)
-            call.odd = True
+        k = self._services_begun.get(call.request, 0)
+        call.cached, call.unread = self._cache.find(call.request, k, now)
+        call.odd = call.odd or call.cached > 0
         super().submit(call, now)
 
     def _watched(self, call: Call, now: float) -> float:
         """When the service stops, shortened by what was found, and from when on its prompt is there."""
-        if call.service:
+        if call.request in self._services_begun:
             self._serve_again(call)
+        if call.unread:
+            call.saved_s = call.unread * self._savings.of(call)
         free_s = now + (self.services.total_s[call.service][call.request] - call.saved_s)
         if free_s > call.send_s + self._timeout_s:
             free_s = self._cut_short(call, free_s)

@@ -28,10 +28,20 @@ own_instances = st.builds(
     count=st.integers(1, 3),
     queue_limit=st.one_of(st.none(), st.integers(0, 6)),
 )
+caches = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("implicit"),
+            "life_s": st.sampled_from([1.0, 60.0]),
+            "min_tokens": st.integers(1, 200),
+        }
+    ),
+    st.fixed_dictionaries({"kind": st.just("explicit"), "ttl_s": st.just(60.0), "extend": st.booleans()}),
+)
 explicit_payg = st.builds(payg, laws, limits=st.one_of(st.none(), limits))
 model_payg = st.fixed_dictionaries(
     {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO])},
-    optional={"limits": limits, "service": st.sampled_from(["standard"])},
+    optional={"limits": limits, "service": st.sampled_from(["standard"]), "context_cache": caches},
 )
 provisioned = st.fixed_dictionaries(
     {
@@ -40,13 +50,20 @@ provisioned = st.fixed_dictionaries(
         "gsus": st.integers(1, 6),
         "on_excess": st.sampled_from(["spill", "refuse"]),
     },
-    optional={"spill_limits": limits, "first_estimate_tokens": st.integers(1, 5_000)},
+    optional={
+        "spill_limits": limits,
+        "first_estimate_tokens": st.integers(1, 5_000),
+        "context_cache": caches,
+    },
 )
 endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned)
 
 lengths = st.one_of(
     st.sampled_from([1.0, 40.0, 3_000.0]).map(constant),
     st.just({"kind": "lognormal", "median": 600.0, "sigma": 1.2, "max": 60_000.0}),
+)
+prefixes = st.fixed_dictionaries(
+    {"count": st.integers(1, 4), "tokens": st.sampled_from([90.0, 5_000.0]).map(constant)}
 )
 arrivals = st.one_of(
     st.sampled_from([1e-6, 0.3, 3.0]).map(lambda rate: {"kind": "poisson", "rate_per_s": rate}),
@@ -63,6 +80,7 @@ classes = st.builds(
     max_output_tokens=st.one_of(st.none(), st.integers(1, 2_000)),
     deadline_s=st.one_of(st.none(), st.sampled_from([0.5, 20.0])),
     priority=st.integers(0, 9),
+    prefixes=st.one_of(st.none(), prefixes),
 )
 clients = st.fixed_dictionaries(
     {

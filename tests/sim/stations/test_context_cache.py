@@ -223,6 +223,18 @@ def test_what_no_model_offers_is_refused_in_words():
         run(scenario({"q": payg(context_cache=cache(min_tokens=None))}))
 
 
+def test_a_brownout_stretches_what_a_hit_saves():
+    kinds = {"a": request_class(arrivals={"kind": "deterministic", "rate_per_s": 0.1}, prefixes=shared())}
+    own = {"q": {"buy": "payg", "model": FLASH, "context_cache": cache()}}
+    slow = {"kind": "brownout", "endpoints": ["q"], "factor": 3.0, "at_s": 50.0}
+    usual, late = (audited(scenario(own, kinds, events=events)) for events in ([], [slow]))
+    stretch = np.ones(len(usual.workload))
+    stretch[usual.workload.arrival_s >= 50.0] = 3.0
+    spent_s = [r.requests.first_s - r.requests.arrival_s for r in (usual, late)]
+    assert np.allclose(spent_s[1], stretch * spent_s[0])
+    assert (usual.attempts.cached_tokens > 0).sum() == 9
+
+
 # --- stored by the caller -----------------------------------------------------------------------
 
 
