@@ -6,6 +6,7 @@ The timeline is drawn again and applied to whole columns; no station, calendar o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from profiles.catalog import Catalog
 from profiles.schema import ModelProfile
 from sim.audit_result import Check, check_rows
 from sim.luck import Luck
-from sim.records import Outcome, Reason, Records
+from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario import Instances, Scenario
+from sim.scenario_caches import ExplicitCache
 from sim.scenario_events import Brownout, Errors, Failover, ModelSwitch, Outage
 from sim.stations.service import draw_service
 from sim.timeline import Spell, timeline
+from sim.workload.columns import Workload
 from sim.world import Place, resolve
 
 Mask = NDArray[np.bool_]
@@ -40,7 +43,7 @@ def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         yield check_rows(f"outages, {place.name}", _outages(records, spells, place.name, own), _OUTAGE)
         yield check_rows(f"server errors, {place.name}", _errors(records, spells, place.name, own), _ERROR)
         yield check_rows(f"failover, {place.name}", _failovers(records, spells, place.name, own), _FAILOVER)
-        if not (isinstance(place.spec, Instances) and place.spec.batching is not None):
+        if not _makes_times(place):
             yield check_rows(
                 f"service times, {place.name}", _times(records, scenario, spells, place, own), _TIME
             )
@@ -120,6 +123,7 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
     served_by = serving(spells, place, a.begin_s[rows])
     pace = _pace(spells, place.name, a.begin_s[rows])
+    load = load if place.context_cache is None else _with_found(load, a, rows)
     for name in set(served_by.tolist()):
         mine = served_by == name
         model = model_at(place, name)
@@ -134,7 +138,14 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
 def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
     batching = isinstance(place.spec, Instances) and place.spec.batching is not None
-    return batching or place.context_cache is not None
+    return batching or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
+
+
+def _with_found(load: Workload, attempts: Attempts, rows: NDArray[np.intp]) -> Workload:
+    """The load with the cached tokens that the calls in ``rows``, one a request, found."""
+    cached = np.zeros(len(load), dtype=np.int32)
+    cached[attempts.request[rows]] = attempts.cached_tokens[rows]
+    return replace(load, cached_tokens=cached)
 
 
 def _pace(spells: Spells, name: str, at_s: Floats) -> Floats:

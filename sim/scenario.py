@@ -343,9 +343,9 @@ class Scenario(Strict):
     def _surroundings(self) -> Surroundings:
         own = {n: e for n, e in self.endpoints.items() if isinstance(e, Instances)}
         makes_times = {name for name, spec in own.items() if spec.batching is not None}
-        makes_times |= {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}
+        caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
         timed = [name for name in self.endpoints if name not in makes_times]
-        reserved = [name for name, spec in self.endpoints.items() if isinstance(spec, Provisioned)]
+        bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)} | caching
         return Surroundings(
             endpoints=list(self.endpoints),
             classes=list(self.classes),
@@ -353,7 +353,7 @@ class Scenario(Strict):
             scopes=[],
             models=list(dict.fromkeys(e.model for e in self.endpoints.values() if e.model is not None)),
             timed=timed,
-            switchable=[n for n in timed if n not in reserved and self.endpoints[n].model is not None],
+            switchable=[n for n in timed if n not in bound and self.endpoints[n].model is not None],
             machines=list(own),
             duration_s=self.duration_s,
         )
