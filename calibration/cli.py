@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import signal
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calibration.cli_options import OnDay, Overlays, api_id, day_of, say
 from calibration.cli_show import progress, table
+from calibration.emulate_cli import emulate
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from profiles.files import write_atomically
@@ -24,7 +23,6 @@ from profiles.money import format_usd, to_pusd, usd
 from profiles.schema import ModelProfile
 
 if TYPE_CHECKING:
-    from calibration.emulator.truth import Truth
     from calibration.fit import LatencyFit
     from calibration.plan import Options, Plan, Target
     from calibration.probe import Result
@@ -38,89 +36,7 @@ app = typer.Typer(
 )
 
 GOOGLE = "https://generativelanguage.googleapis.com"
-Overlays = Annotated[
-    list[Path] | None, typer.Option("--profiles", help="Profile file or folder laid over the catalogue.")
-]
-OnDay = Annotated[
-    datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="Day of aliases and prices. Default: today."),
-]
-
-
-@app.command()
-def emulate(
-    model: Annotated[
-        list[str] | None, typer.Option(help="Model or alias; repeat. Default: pro and flash.")
-    ] = None,
-    truth: Annotated[Path | None, typer.Option(help="Truth file (YAML or JSON) in place of --model.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8787,
-    seed: int = 1,
-    time_scale: Annotated[
-        float, typer.Option(help="Emulated seconds a second: 20 is 20 times as fast.")
-    ] = 1.0,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute, per model.")] = None,
-    input_tpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute, per model.")] = None,
-    limit_kind: Annotated[str, typer.Option(help="How limits refill: window or bucket.")] = "window",
-    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that get a 503.")] = 0.0,
-    truth_out: Annotated[Path | None, typer.Option(help="Write the truth as JSON.")] = None,
-    profiles: Overlays = None,
-    on: OnDay = None,
-) -> None:
-    """Serve the Gemini protocol on 127.0.0.1 with latencies from profiles, no key needed; Ctrl-C ends it."""
-    if limit_kind not in ("window", "bucket"):
-        raise InputError(f"--limit-kind {limit_kind}: give window or bucket")
-    law = _truth(truth, model or ["pro", "flash"], profiles, _day(on))
-    law = dataclasses.replace(law, seed=seed, time_scale=time_scale) if truth is None else law
-    overrides = {"rpm": rpm, "input_tpm": input_tpm, "kind": limit_kind}
-    law = _with_limits(
-        law, {name: value for name, value in overrides.items() if value is not None}, error_rate
-    )
-    if truth_out is not None:
-        write_atomically(truth_out, law.to_json() + "\n")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(law, port))
-
-
-def _truth(file: Path | None, models: list[str], overlays: list[Path] | None, day: date) -> Truth:
-    from calibration.emulator.truth import Truth, model_truth, parse_truth
-    from profiles.yaml_io import read_yaml
-
-    if file is not None:
-        return parse_truth(read_yaml(file), str(file))
-    catalog = load_catalog(*overlays or ())
-    found = [catalog.model(name, day) for name in models]
-    return Truth({_api_id(profile): model_truth(profile) for profile in found})
-
-
-def _with_limits(law: Truth, limits: dict[str, Any], error_rate: float) -> Truth:
-    """The truth with limits and faults of the command line on every model, where any were given."""
-    models = dict(law.models)
-    for name, model in law.models.items():
-        if "rpm" in limits or "input_tpm" in limits:
-            model = dataclasses.replace(model, limits=dataclasses.replace(model.limits, **limits))
-        if error_rate:
-            model = dataclasses.replace(
-                model, faults=dataclasses.replace(model.faults, unavailable=error_rate)
-            )
-        models[name] = model
-    return dataclasses.replace(law, models=models)
-
-
-async def _serve(law: Truth, port: int) -> None:
-    from calibration.emulator.server import serving
-
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        async with serving(law, port) as url:
-            print(url, flush=True)  # noqa: T201  # the one line of data: a script reads it
-            _say(f"serving {', '.join(law.models)}; give the SDK this base_url and any key; Ctrl-C ends")
-            await stop.wait()
-    except OSError as error:
-        raise InputError(
-            f"port {port}: {error.strerror or error}; give another --port, or 0 for a free one"
-        ) from None
+app.command()(emulate)
 
 
 @app.command()
@@ -185,8 +101,8 @@ def calibrate(
     from calibration.probe import Limits
     from calibration.session import Settings
 
-    catalog, day = load_catalog(*profiles or ()), _day(on)
-    chosen = {_api_id(p): p for p in (catalog.model(name, day) for name in _words(models))}
+    catalog, day = load_catalog(*profiles or ()), day_of(on)
+    chosen = {api_id(p): p for p in (catalog.model(name, day) for name in _words(models))}
     if from_log is not None or form is not None:
         _from_log(from_log, form, chosen, out, first_chunk_tokens, day, as_json)
         return
@@ -238,7 +154,7 @@ def replay(
     from calibration.replay import read_workload, replay_plan
     from calibration.session import Settings
 
-    catalog, day = load_catalog(*profiles or ()), _day(on)
+    catalog, day = load_catalog(*profiles or ()), day_of(on)
     rows = read_workload(workload, model)
     known = {name: catalog.model(name, day) for name in {row.model for row in rows}}
     targets = {name: _target(profile, day) for name, profile in known.items()}
@@ -252,7 +168,7 @@ def replay(
     told = f"sent {result.sent}, {result.late} late; {samples}"
     print(json.dumps(document, indent=2) if as_json else told)  # noqa: T201
     if result.stopped:
-        _say(f"stopped early: {result.stopped}")
+        say(f"stopped early: {result.stopped}")
         raise typer.Exit(1)
 
 
@@ -277,7 +193,7 @@ def _from_log(
         return
     log = log_cli.imported(file, form, chosen, chunk)
     for note in (*log.notes, *(f"{count} dropped: {why}" for why, count in log.dropped.items())):
-        _say(f"note: {note}")
+        say(f"note: {note}")
     present = {name: profile for name, profile in chosen.items() if name in {s.model for s in log.samples}}
     head |= {"samples_digest": log.digest, "notes": log.notes, "dropped": log.dropped}
     head["tokens"] = {name: log_cli.token_mix(log.samples, name) for name in present}
@@ -295,7 +211,7 @@ def _target(profile: ModelProfile, day: date) -> Target:
     from calibration.plan import target_of
     from calibration.spend import Tariff
 
-    _api_id(profile)  # refuses a model that this API does not offer
+    api_id(profile)  # refuses a model that this API does not offer
     return target_of(profile, Tariff(profile.rate_card(channel="gemini_api", on=day)))
 
 
@@ -306,14 +222,14 @@ def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
     expected = sum(plan.expected_pusd(request) for request in plan.requests)
     worst = max(plan.worst_pusd(request) for request in plan.requests)
     cap = format_usd(settings.cap_pusd)
-    _say(
+    say(
         f"plan: {len(plan.requests)} requests over {plan.duration_s / 60:.1f} min, "
         f"expected {format_usd(expected)}, cap {cap}; one request may cost up to {format_usd(worst)}"
     )
     if worst > settings.cap_pusd:
-        _say(f"note: some requests may cost more than the cap of {cap} and will not be sent")
+        say(f"note: some requests may cost more than the cap of {cap} and will not be sent")
     if is_loopback(settings.base_url):
-        _say("loopback: nothing is billed; the cap counts what these calls would cost")
+        say("loopback: nothing is billed; the cap counts what these calls would cost")
     elif not yes:
         raise InputError(
             f"this would spend money at {settings.base_url}: give --yes to agree to at most {cap}"
@@ -328,10 +244,10 @@ def _measure(plan: Plan, settings: Settings) -> Result:
         with progress() as report:
             return asyncio.run(measure(plan, settings, report))
     except KeyboardInterrupt:
-        _say(f"interrupted; {settings.samples} keeps the samples, --resume continues")
+        say(f"interrupted; {settings.samples} keeps the samples, --resume continues")
         raise typer.Exit(130) from None
     except (ServiceError, OSError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         raise typer.Exit(1) from None
 
 
@@ -345,7 +261,7 @@ def _conclude(
     """Says how the run went, then fits, writes and prints."""
     from calibration import samples
 
-    _say(
+    say(
         f"sent {result.sent}, {result.late} late, worst lag of the prober {result.max_lag_s * 1000:.0f} ms; "
         f"spent {format_usd(result.spent_pusd)}" + (f"; stopped: {result.stopped}" if result.stopped else "")
     )
@@ -379,7 +295,7 @@ def _publish(document: dict[str, Any], out: Path, as_json: bool) -> None:
     write_atomically(out / "calibration.json", json.dumps(document, indent=2) + "\n")
     print(json.dumps(document, indent=2) if as_json else table(document))  # noqa: T201
     for failure in document["failures"].values():
-        _say(f"error: {failure}")
+        say(f"error: {failure}")
     if document["failures"]:
         raise typer.Exit(1)
 
@@ -421,12 +337,6 @@ def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
     }
 
 
-def _api_id(profile: ModelProfile) -> str:
-    if "gemini_api" not in profile.ids:
-        raise InputError(f"{profile.name} is not offered on the Developer API, which is what is measured")
-    return profile.ids["gemini_api"][0]
-
-
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
@@ -446,11 +356,3 @@ def _money(text: str) -> int:
     if not amount.is_finite() or amount < 0:
         raise InputError(f"--max-usd {text!r}: give an amount in USD, such as 2.50")
     return to_pusd(amount)
-
-
-def _day(on: datetime | None) -> date:
-    return on.date() if on is not None else datetime.now(UTC).date()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -19,6 +19,7 @@ HOMES = {  # the only files, by prefix, that may import a package
     "simpy": ("sim/engine/", "sim/stations/"),
     "google": ("calibration/",),
     "aiohttp": ("calibration/",),
+    "cryptography": ("calibration/emulator/tls.py",),
     "streamlit": ("dashboard/",),
     "plotly": ("sim/report/", "dashboard/"),
     "jinja2": ("sim/report/",),
@@ -32,6 +33,7 @@ LAZY = (
     "plotly",
     "google",
     "aiohttp",
+    "cryptography",
     "pyarrow",
     "jinja2",
 )  # inside functions outside their home

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from calibration.emulator.truth import Faults, Limits, ModelTruth, OutputLaw, Truth
+from calibration.emulator.truth import BatchLaw, Faults, Limits, LiveLaw, ModelTruth, OutputLaw, Truth
 
-__all__ = ["Faults", "Limits", "ModelTruth", "OutputLaw", "Truth"]
+__all__ = ["BatchLaw", "Faults", "Limits", "LiveLaw", "ModelTruth", "OutputLaw", "Truth"]

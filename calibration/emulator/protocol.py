@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,28 @@ _PATH = re.compile(
     r"models(?:/(?P<model>[^/:]+)(?::(?P<verb>\w+))?)?"
 )
 _ASKED = re.compile(r"\babout (\d{1,6}) tokens\b")
+
+
+_RESOURCE = re.compile(
+    r"(?P<cloud>projects/[^/]+/locations/[^/]+/)?"
+    r"(?P<kind>cachedContents|batches)(?:/(?P<id>[^/:]+)(?::(?P<verb>\w+))?)?"
+)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What a path names beside models: a kind of thing, one of them (None: all), a verb."""
+
+    kind: str
+    id: str | None
+    verb: str | None
+    cloud: bool
+
+
+def parse_resource(path: str) -> Resource | None:
+    """The resource of a path below the API version, or None when it names none."""
+    match = _RESOURCE.fullmatch(path)
+    return Resource(match["kind"], match["id"], match["verb"], match["cloud"] is not None) if match else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,11 @@ def count_tokens(body: Mapping[str, Any]) -> int:
     return max(1, tokens)
 
 
+def text_of(body: Mapping[str, Any]) -> str:
+    """All text of a request."""
+    return "".join(part["text"] for part in _parts(body) if isinstance(part.get("text"), str))
+
+
 def parse_ask(body: Mapping[str, Any]) -> tuple[Ask, bool]:
     """What the request asks, and whether thoughts shall be shown.
 
@@ -83,6 +110,7 @@ def parse_ask(body: Mapping[str, Any]) -> tuple[Ask, bool]:
         thinking_budget=get(thinking, "thinkingBudget"),
         max_output_tokens=get(config, "maxOutputTokens"),
         asked_tokens=int(asked[1]) if asked else None,
+        cached_content=get(body, "cachedContent"),
     )
     return ask, bool(get(thinking, "includeThoughts"))
 
@@ -97,10 +125,12 @@ class Head:
     cloud: bool
     truncated: bool = False
     created: str = ""  # ISO time, sent in Cloud mode only
+    cached_tokens: int = 0
 
 
 def _usage(head: Head, thoughts: int, answer: int) -> Json:
     usage: Json = {"promptTokenCount": head.input_tokens}
+    usage |= {"cachedContentTokenCount": head.cached_tokens} if head.cached_tokens else {}
     usage |= {"candidatesTokenCount": answer} if answer else {}
     usage |= {"thoughtsTokenCount": thoughts} if thoughts else {}
     usage["totalTokenCount"] = head.input_tokens + thoughts + answer
@@ -162,7 +192,12 @@ def throttled(refusal: Refusal, model: str, cloud: bool, retry_wall_s: float) ->
     return error(429, "You exceeded your current quota, please check your plan and billing details.", details)
 
 
-def model_card(name: str, context_tokens: int, max_output_tokens: int) -> Json:
+def whole(head: Head, thoughts: int, answer: int) -> Json:
+    """A reply that is sent in one piece."""
+    return reply(head, Chunk(0.0, answer, False, thoughts, answer, True))
+
+
+def model_card(name: str, context_tokens: int, max_output_tokens: int, methods: Sequence[str]) -> Json:
     """A model as ``models.get`` and ``models.list`` describe it."""
     return {
         "name": f"models/{name}",
@@ -170,5 +205,5 @@ def model_card(name: str, context_tokens: int, max_output_tokens: int) -> Json:
         "displayName": name,
         "inputTokenLimit": context_tokens,
         "outputTokenLimit": max_output_tokens,
-        "supportedGenerationMethods": ["generateContent", "countTokens"],
+        "supportedGenerationMethods": list(methods),
     }

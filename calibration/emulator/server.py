@@ -1,6 +1,6 @@
 """The emulator's server: aiohttp on 127.0.0.1, Developer and Cloud paths, v1, v1beta and v1beta1.
 
-All inner times are emulated seconds; :class:`Clock` alone knows how fast they run against the wall.
+All inner times are emulated seconds; `Clock` alone knows how fast they run against the wall.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -17,50 +18,16 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from calibration.emulator import protocol
+from calibration.emulator import live, protocol
 from calibration.emulator.limits import Limiter
-from calibration.emulator.protocol import Head, Json, Target
+from calibration.emulator.protocol import Head, Json, Resource, Target
+from calibration.emulator.resources import Refused, Resources
+from calibration.emulator.state import Clock, Tally
 from calibration.emulator.timeline import Chunk, timeline
 from calibration.emulator.truth import Ask, Draw, ModelTruth, Truth
 
 MAX_BODY = 64 * 2**20
 STALL_S = 3600.0
-
-
-class Clock:
-    """Emulated seconds since the server started."""
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-        self._start = asyncio.get_running_loop().time()
-
-    def now_s(self) -> float:
-        """Emulated seconds since the start."""
-        return (asyncio.get_running_loop().time() - self._start) * self.scale
-
-    async def sleep_until(self, at_s: float) -> None:
-        """Waits until an emulated time; returns at once when it is past."""
-        await asyncio.sleep(max(0.0, (at_s - self.now_s()) / self.scale))
-
-
-@dataclass
-class Tally:
-    """What one model was asked and served; tokens count once a reply has begun, whether it arrives or not."""
-
-    requests: int = 0
-    begun: int = 0
-    throttled: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    thought_tokens: int = 0
-    answer_tokens: int = 0
-
-    def book(self, ask: Ask, draw: Draw) -> None:
-        """Counts a reply that has begun."""
-        self.begun += 1
-        self.input_tokens += ask.input_tokens
-        self.thought_tokens += draw.thoughts
-        self.answer_tokens += draw.answer
 
 
 @dataclass(frozen=True)
@@ -94,17 +61,51 @@ class Emulator:
         self._index = 0
         self.tallies = {name: Tally() for name in truth.models}
         self._limiters = {name: Limiter(model.limits) for name, model in truth.models.items()}
+        self._resources = Resources(truth, lambda: self.clock.now_s(), self.next_index)
+        self._sessions = dict.fromkeys(truth.models, 0)
+        self.resumable: dict[str, int] = {}  # handles of Live sessions, and what they hold in tokens
         self._verbs: dict[str, Callable[[web.Request, Target, str], Awaitable[web.StreamResponse]]] = {
             "generateContent": self._generate,
             "streamGenerateContent": self._generate,
             "countTokens": self._count,
+            "batchGenerateContent": self._batch,
+            "embedContent": self._embed,
+            "batchEmbedContents": self._embed,
+            "predict": self._embed,
         }
+
+    def next_index(self) -> int:
+        """The number of the next reply; its draws depend on it."""
+        index, self._index = self._index, self._index + 1
+        return index
+
+    def enter(self, name: str) -> bool:
+        """Whether one more Live session of a model may begin; if so it has."""
+        most = self.truth.models[name].limits.sessions
+        if most is not None and self._sessions[name] >= most:
+            self.tallies[name].throttled += 1
+            return False
+        self._sessions[name] += 1
+        return True
+
+    def leave(self, name: str) -> None:
+        """A Live session has ended."""
+        self._sessions[name] -= 1
+
+    def keep(self, tokens: int) -> str:
+        """A handle that a Live session of so many tokens can be resumed by."""
+        handle = f"handle-{len(self.resumable) + 1}"
+        self.resumable[handle] = tokens
+        return handle
 
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_get("/_truth", self._truth)
         app.router.add_get("/_stats", self._stats)
+        for version in ("v1", "v1alpha", "v1beta", "v1beta1"):
+            app.router.add_get(live.DEVELOPER.format(version=version), self._live)
+            app.router.add_get(live.CLOUD.format(version=version), self._live)
         app.router.add_route("*", "/{version:v1|v1beta|v1beta1}/{path:.+}", self._handle)
         return app
 
@@ -123,6 +124,9 @@ class Emulator:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         version = request.match_info["version"]
+        resource = protocol.parse_resource(request.match_info["path"])
+        if resource is not None:
+            return self._unauthorised(request) or await self._on_resource(request, resource)
         target = protocol.parse_path(request.match_info["path"])
         if target is None or (target.verb is not None and target.verb not in self._verbs):
             return _refuse(protocol.error(404, f"{request.path} is not part of this emulator."))
@@ -148,13 +152,65 @@ class Emulator:
 
     def _card(self, name: str) -> Json:
         model = self.truth.models[name]
-        return protocol.model_card(name, model.context_tokens, model.max_output_tokens)
+        embeds = model.embedding_dimensions is not None
+        methods = ["embedContent"] if embeds else ["generateContent", "countTokens", "batchGenerateContent"]
+        return protocol.model_card(name, model.context_tokens, model.max_output_tokens, methods)
 
-    async def _count(self, request: web.Request, _target: Target, _name: str) -> web.StreamResponse:
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        refused = self._unauthorised(request)
+        return refused or await live.Connection(self, request, "aiplatform" in request.path).run()
+
+    async def _on_resource(self, request: web.Request, target: Resource) -> web.StreamResponse:
+        """Calls on caches and batch jobs."""
+        resources, method = self._resources, request.method
+
+        def answer(body: Json) -> Json:
+            if target.kind == "batches":
+                return resources.on_job(method, target)
+            if method == "POST" and target.id is None:
+                return resources.create_cache(body, target.cloud)
+            return resources.on_cache(method, target, body)
+
+        return await _answered(request, answer)
+
+    async def _batch(self, request: web.Request, _target: Target, name: str) -> web.StreamResponse:
+        return await _answered(request, lambda body: self._resources.create_job(name, body))
+
+    async def _embed(self, request: web.Request, target: Target, name: str) -> web.StreamResponse:
+        """Embeddings: the time of a prompt of their size, no answer to wait for."""
+        start_s, model, tally = self.clock.now_s(), self.truth.models[name], self.tallies[name]
+        if model.embedding_dimensions is None:
+            return _refuse(protocol.error(404, f"models/{name} is not supported for {target.verb}."))
+        tally.requests += 1
+        tokens = 0
+
+        def answer(body: Json) -> Json:
+            nonlocal tokens
+            reply, tokens = self._resources.embeddings(name, str(target.verb), body)
+            return reply
+
+        response = await _answered(request, answer)
+        if response.status != 200:
+            return response
+        ask = Ask(tokens)
+        refused = self._throttle(name, ask, target, start_s)
+        if refused is not None:
+            return refused
+        draw = dataclasses.replace(self.truth.draw(self.next_index(), name, ask), thoughts=0, answer=0)
+        tally.book(ask, draw)
+        await self.clock.sleep_until(start_s + draw.prefill_s)
+        return response
+
+    async def _count(self, request: web.Request, _target: Target, name: str) -> web.StreamResponse:
         parsed = await _parsed(request)
         if parsed is None:
             return _refuse(protocol.error(400, "Invalid JSON payload received."))
-        return web.json_response({"totalTokens": parsed[0].input_tokens})
+        try:
+            ask = self._resources.with_cache(parsed[0], name)
+        except Refused as refused:
+            return _refuse(refused.body)
+        cached = {"cachedContentTokenCount": ask.cached_tokens} if ask.cached_tokens else {}
+        return web.json_response({"totalTokens": ask.input_tokens} | cached)
 
     async def _generate(self, request: web.Request, target: Target, name: str) -> web.StreamResponse:
         start_s, tally, model = self.clock.now_s(), self.tallies[name], self.truth.models[name]
@@ -163,13 +219,18 @@ class Emulator:
         if parsed is None:
             return _refuse(protocol.error(400, "Invalid JSON payload received."))
         ask, shown = parsed
+        try:
+            ask = self._resources.with_cache(ask, name)
+        except Refused as error:
+            return _refuse(error.body)
         refused = self._invalid(name, model, ask) or self._throttle(name, ask, target, start_s)
         if refused is not None:
             return refused
-        index, self._index = self._index, self._index + 1
+        index = self.next_index()
         draw = self.truth.draw(index, name, ask)
         response_id, created = f"emulated-{self.truth.seed}-{index}", datetime.now(UTC).isoformat()
-        head = Head(name, response_id, ask.input_tokens, target.cloud, draw.truncated, created)
+        truncated, cached = draw.truncated, ask.cached_tokens
+        head = Head(name, response_id, ask.input_tokens, target.cloud, truncated, created, cached)
         call = Call(request, target, name, model, ask, shown, draw, head, start_s)
         if draw.fault in ("unavailable", "deadline"):
             tally.failed += 1
@@ -178,6 +239,8 @@ class Emulator:
         return await (self._stream(call) if target.verb == "streamGenerateContent" else self._whole(call))
 
     def _invalid(self, name: str, model: ModelTruth, ask: Ask) -> web.Response | None:
+        if model.embedding_dimensions is not None:
+            return _refuse(protocol.error(404, f"models/{name} is not supported for generateContent."))
         if ask.input_tokens > model.context_tokens:
             counts = f"({ask.input_tokens}) exceeds the maximum allowed ({model.context_tokens})"
             return _refuse(protocol.error(400, f"The input token count {counts}."))
@@ -204,8 +267,8 @@ class Emulator:
         await self.clock.sleep_until(end_s)
         if call.draw.fault is not None:  # a fault in the middle of an answer that is sent whole
             return _fail("unavailable")
-        whole = Chunk(end_s, call.draw.answer, False, call.draw.thoughts, call.draw.answer, True)
-        return web.json_response(protocol.reply(call.head, whole), headers=self._timing(call))
+        body = protocol.whole(call.head, call.draw.thoughts, call.draw.answer)
+        return web.json_response(body, headers=self._timing(call))
 
     async def _stream(self, call: Call) -> web.StreamResponse:
         chunks = call.chunks
@@ -253,6 +316,17 @@ async def _parsed(request: web.Request) -> tuple[Ask, bool] | None:
         return None
 
 
+async def _answered(request: web.Request, answer: Callable[[Json], Json]) -> web.Response:
+    """What ``answer`` makes of a request's body, or its refusal; 400 for a body it cannot read."""
+    try:
+        body = json.loads(await request.read() or b"{}")
+        return web.json_response(answer(body))
+    except Refused as refused:
+        return _refuse(refused.body)
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return _refuse(protocol.error(400, "Invalid JSON payload received."))
+
+
 async def _event(response: web.StreamResponse, body: Json) -> None:
     await response.write(b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\r\n\r\n")
 
@@ -268,26 +342,28 @@ def _fail(fault: str) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def serving(truth: Truth, port: int = 0, api_key: str | None = None) -> AsyncIterator[str]:
+async def serving(
+    truth: Truth, port: int = 0, api_key: str | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serves on 127.0.0.1 inside the running loop; yields the base URL. OSError when the port is taken."""
     runner = web.AppRunner(Emulator(truth, api_key).app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
 @contextlib.contextmanager
-def running(truth: Truth, api_key: str | None = None) -> Iterator[str]:
+def running(truth: Truth, api_key: str | None = None, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serves from a thread of its own, for callers without an event loop; yields the base URL."""
     ready, stop = threading.Event(), threading.Event()
     urls: list[str] = []
 
     async def main() -> None:
-        async with serving(truth, api_key=api_key) as url:
+        async with serving(truth, api_key=api_key, tls=tls) as url:
             urls.append(url)
             ready.set()
             await asyncio.to_thread(stop.wait)

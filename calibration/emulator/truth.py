@@ -8,6 +8,7 @@ same requests in the same order give the same replies.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from profiles.errors import InputError, nearest
-from profiles.latency import Floats, LatencyLaw, ThinkingLaw
+from profiles.latency import Floats, LatencyLaw, Noise, ThinkingLaw
 from profiles.schema import ModelProfile
+from profiles.side_models import SideModel
 
 SCHEMA = "proflash/truth/v1"
+_BATCH = 1  # sub-stream of the jobs' turnaround
 _DRAWS = 10  # columns a request uses; fixed, so that a new law never moves the others
 
 
@@ -39,6 +42,8 @@ class Limits:
     rpm: int | None = None
     input_tpm: int | None = None
     kind: Literal["window", "bucket"] = "window"
+    batch_tokens: int | None = None  # prompts waiting in batch jobs
+    sessions: int | None = None  # Live sessions at once
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,30 @@ class Faults:
 
 
 @dataclass(frozen=True)
+class BatchLaw:
+    """Turnaround of a batch job in emulated seconds, lognormal; it is pending for a share of it."""
+
+    median_s: float = 1_800.0
+    sigma: float = 1.0
+    pending_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class LiveLaw:
+    """Live sessions: emulated seconds that a connection lasts, the warning before its end, audio tokens."""
+
+    connection_s: float = 600.0
+    warning_s: float = 60.0
+    audio_tokens_per_s: float = 25.0
+
+
+@dataclass(frozen=True)
 class ModelTruth:
     """Everything that decides one model's replies; ``thinking`` maps a level to its law, None: none.
 
     The law says how many tokens the first chunk holds; ``chunk_tokens`` is the size of the later ones.
+    A model with ``embedding_dimensions`` embeds and does not answer; one without
+    ``cache_minimum_tokens`` has no explicit caches.
     """
 
     law: LatencyLaw
@@ -77,6 +102,10 @@ class ModelTruth:
     thought_chunk_tokens: int = 150
     context_tokens: int = 1_048_576
     max_output_tokens: int = 65_536
+    embedding_dimensions: int | None = None
+    cache_minimum_tokens: int | None = 4_096
+    batch: BatchLaw = BatchLaw()
+    live: LiveLaw = LiveLaw()
 
 
 @dataclass(frozen=True)
@@ -89,6 +118,7 @@ class Ask:
     thinking_budget: int | None = None
     max_output_tokens: int | None = None
     asked_tokens: int | None = None
+    cached_content: str | None = None  # the name of an explicit cache
 
 
 @dataclass(frozen=True)
@@ -149,6 +179,22 @@ class Truth:
             fault_at=float(u[5]),
         )
 
+    def turnaround_s(self, index: int, name: str) -> float:
+        """Emulated seconds that batch job number ``index`` takes."""
+        law = self.models[name].batch
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(index, _BATCH))
+        z = np.random.Generator(np.random.Philox(sequence)).standard_normal()
+        return law.median_s * float(np.exp(law.sigma * z))
+
+    def embedding(self, name: str, text: str, dimensions: int) -> list[float]:
+        """A unit vector that depends on model, text and seed only; meaning it has none."""
+        words = np.frombuffer(hashlib.sha256(f"{self.seed} {name} {text}".encode()).digest(), np.uint32)
+        vector = np.random.Generator(np.random.Philox(np.random.SeedSequence(words))).standard_normal(
+            dimensions
+        )
+        unit: list[float] = (vector / np.linalg.norm(vector)).tolist()
+        return unit
+
     def to_json(self) -> str:
         """One JSON document; ``parse_truth`` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -164,6 +210,26 @@ def model_truth(profile: ModelProfile) -> ModelTruth:
         default_level=thinking.default_level,
         context_tokens=profile.context_tokens,
         max_output_tokens=profile.max_output_tokens,
+        cache_minimum_tokens=_least_cached(profile),
+    )
+
+
+def _least_cached(profile: ModelProfile) -> int | None:
+    """The smallest prompt that an explicit cache takes; None where the model has none."""
+    caching = profile.caching
+    return (caching.min_tokens or {}).get("gemini_api") if caching and caching.explicit else None
+
+
+SIDE_LAW = LatencyLaw(0.05, 1e-6, 1e-7, 0.004, Noise(0.2), Noise(0.1), first_chunk_tokens=24)
+EMBEDDING_DIMENSIONS = 768
+
+
+def side_truth(side: SideModel) -> ModelTruth:
+    """A Live or embedding model. Nobody publishes their speed: the law is the emulator's own."""
+    dimensions = EMBEDDING_DIMENSIONS if side.kind == "embedding" else None
+    context = side.context_tokens.value or ModelTruth(SIDE_LAW).context_tokens
+    return ModelTruth(
+        SIDE_LAW, context_tokens=context, embedding_dimensions=dimensions, cache_minimum_tokens=None
     )
 
 

@@ -122,7 +122,8 @@ def test_the_catalogue_takes_the_profiles(calibrated):
         latency = profile.latency
         assert (latency.grade, latency.source) == ("measured", f"calibration:{digest}")
         row = next(row for row in json.loads(done.stdout)["models"] if row["model"] == name)
-        assert latency.n == row["n"] == 30 - row["n_void"]
+        assert 20 <= row["n"] <= 30 - row["n_void"]  # on a busy machine chunks may come at once: no pace
+        assert latency.n == row["n"]
         assert row["n_void"] >= 1, "the first call of each model is a warm-up"
         assert latency.grade_of("per_cached_token_s") == "assumed"
         assert latency.per_cached_token_s == shipped.latency.per_cached_token_s
