@@ -30,7 +30,7 @@ from profiles.platform import Platform
 from profiles.prices import Service
 from profiles.pricing import Quote, QuoteLine, Usage, per_million, quote
 from profiles.schema import Tokenisation
-from profiles.tokenise import Resolution, Size, audio_tokens, image_tokens, pdf_tokens, video_tokens
+from profiles.tokenise import Resolution, Size, audio_rate, image_tokens, pdf_tokens, video_rate
 
 app = typer.Typer(help="Prices of single requests and of provisioned throughput.", no_args_is_help=True)
 price_app = app  # the name under which the front door may join it
@@ -77,8 +77,8 @@ def _media(
         raise InputError(f"{model}: how media count as tokens is not known; give token counts.")
     return {
         "image": image_tokens(rules, images, size=_size(size), resolution=resolution),
-        "video": video_tokens(rules, video_s, frames_per_s=fps, resolution=resolution),
-        "audio": audio_tokens(rules, audio_s),
+        "video": video_rate(rules, frames_per_s=fps, resolution=resolution).tokens(video_s),
+        "audio": audio_rate(rules).tokens(audio_s),
         "pdf": pdf_tokens(rules, pdf_pages),
     }
 

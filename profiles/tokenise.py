@@ -6,9 +6,13 @@ Sources are those of the ``tokenisation`` block in the model's file. Parts of a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from profiles.schema import Tokenisation
@@ -46,38 +50,46 @@ def _tiled(rules: Tokenisation, size: Size | None, resolution: Resolution | None
     return columns * rows * tiles.tile_tokens
 
 
-def video_tokens(
-    rules: Tokenisation,
-    seconds: float | Fraction,
-    *,
-    frames_per_s: float | None = None,
-    resolution: Resolution | None = None,
-) -> int:
-    """Tokens of the pictures of a film; its sound counts apart (`audio_tokens`)."""
-    length = _positive(seconds, "video")
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens of what lasts: parts (frames, tokens) a second, each of so many tokens; none is cut."""
+
+    parts_per_s: Fraction
+    tokens_a_part: int
+
+    def tokens(self, seconds: float | Fraction) -> int:
+        """Tokens of one length."""
+        length = Fraction(repr(seconds)) if isinstance(seconds, float) else Fraction(seconds)
+        if length < 0:
+            raise InputError(f"media: at least 0 seconds, got {seconds}.")
+        return ceil(length * self.parts_per_s) * self.tokens_a_part
+
+    def tokens_of_ms(self, lengths_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of many lengths, in whole milliseconds."""
+        thousandths = -lengths_ms * self.parts_per_s.numerator
+        return -(thousandths // (1000 * self.parts_per_s.denominator)) * self.tokens_a_part
+
+
+def video_rate(
+    rules: Tokenisation, *, frames_per_s: float | None = None, resolution: Resolution | None = None
+) -> Rate:
+    """How the pictures of a film count; its sound counts apart (`audio_rate`)."""
     if rules.video_tokens_per_frame is not None:
         level = resolution or "medium"
         rate = Fraction(repr(frames_per_s or rules.video_frames_per_s))
-        return ceil(length * rate) * rules.video_tokens_per_frame[level] if length else 0
+        return Rate(rate, rules.video_tokens_per_frame[level])
     if frames_per_s is not None:
         raise InputError("video: this generation is counted by the second; frames a second do not apply.")
     if resolution not in (None, "low"):
         raise InputError(f"video: resolutions of this generation: default or low, got {resolution!r}.")
-    return ceil(length * (rules.video_tokens_per_s or {})["low" if resolution else "default"])
+    return Rate(Fraction((rules.video_tokens_per_s or {})["low" if resolution else "default"]), 1)
 
 
-def audio_tokens(rules: Tokenisation, seconds: float | Fraction) -> int:
-    """Tokens of sound."""
-    return ceil(_positive(seconds, "audio") * Fraction(repr(rules.audio_tokens_per_s)))
+def audio_rate(rules: Tokenisation) -> Rate:
+    """How sound counts."""
+    return Rate(Fraction(repr(rules.audio_tokens_per_s)), 1)
 
 
 def pdf_tokens(rules: Tokenisation, pages: int) -> int:
     """Tokens of the pages of a document."""
     return pages * rules.pdf_tokens_per_page
-
-
-def _positive(seconds: float | Fraction, what: str) -> Fraction:
-    length = Fraction(repr(seconds)) if isinstance(seconds, float) else Fraction(seconds)
-    if length < 0:
-        raise InputError(f"{what}: at least 0 seconds, got {seconds}.")
-    return length

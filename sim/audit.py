@@ -15,6 +15,7 @@ from profiles.catalog import Catalog
 from sim.audit_events import event_checks, model_at, serving
 from sim.audit_limits import limit_checks
 from sim.audit_money import money_checks
+from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Outcome, Records
@@ -116,14 +117,14 @@ def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     """Tokens of the attempts are the workload's, cut only by a cap or a cancel."""
     attempts, load = records.attempts, records.workload
     begun, who = ~np.isnan(attempts.begin_s), attempts.request
-    wrong = attempts.input_tokens != np.where(begun, load.input_tokens[who], 0)
+    wrong = attempts.input_tokens != np.where(begun, prompts_asked(records, scenario, catalog), 0)
     drawn = np.array([not looks_up(scenario.endpoints[name]) for name in records.endpoint_names])
     wrong |= drawn[attempts.endpoint] & (
         attempts.cached_tokens != np.where(begun, load.cached_tokens[who], 0)
     )
     yield check_rows("input tokens", wrong, "prompt differs from the workload's")
     yield check_rows("output tokens", _wrong_output(records, scenario, catalog), "not min(answer, cap)")
-    yield _sums(records)
+    yield _sums(records, scenario, catalog)
 
 
 def looks_up(endpoint: Endpoint) -> bool:
@@ -169,7 +170,7 @@ def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.
     return caps
 
 
-def _sums(records: Records) -> Check:
+def _sums(records: Records, scenario: Scenario, catalog: Catalog) -> Check:
     """Totals by class, by endpoint and by hand; begun attempts against the workload."""
     attempts, load = records.attempts, records.workload
     found, same = [], True
@@ -180,10 +181,11 @@ def _sums(records: Records) -> Check:
         by_endpoint = np.bincount(attempts.endpoint, weights=column)
         same &= total == int(by_class.sum()) == int(by_endpoint.sum())
         found.append(f"{name.removesuffix('_tokens')} {total}")
-    services = np.bincount(attempts.request[~np.isnan(attempts.begin_s)], minlength=len(load))
-    same &= int(services @ load.input_tokens.astype(np.int64)) == int(
-        attempts.input_tokens.sum(dtype=np.int64)
-    )
+    begun = ~np.isnan(attempts.begin_s)
+    services = np.bincount(attempts.request[begun], minlength=len(load))
+    media = sum(int(tokens[begun].sum()) for tokens in media_recounted(records, scenario, catalog).values())
+    asked = int(services @ load.input_tokens.astype(np.int64)) + media
+    same &= asked == int(attempts.input_tokens.sum(dtype=np.int64))
     return Check("tokens conserved", same, ", ".join(found))
 
 

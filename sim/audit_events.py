@@ -20,6 +20,7 @@ from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario import Instances, Scenario
 from sim.scenario_caches import ExplicitCache
 from sim.scenario_events import Brownout, Errors, Failover, ModelSwitch, Outage
+from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
 from sim.timeline import Spell, timeline
 from sim.workload.columns import Workload
@@ -128,7 +129,8 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
         mine = served_by == name
         model = model_at(place, name)
         who = a.request[rows[mine]]
-        total_s = draw_service(place.name, place.spec, model, load, 0, levels).total_s[who] * pace[mine]
+        seen = counted(load, prompts_of(load, scenario.classes, model, place.name))
+        total_s = draw_service(place.name, place.spec, model, seen, 0, levels).total_s[who] * pace[mine]
         took_s = a.free_s[rows[mine]] - a.begin_s[rows[mine]]
         off = np.abs(took_s - total_s) > RELATIVE * (a.free_s[rows[mine]] + 1)
         wrong[rows[mine]] = off & (a.outcome[rows[mine]] == Outcome.SERVED)

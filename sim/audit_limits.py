@@ -20,17 +20,26 @@ from profiles.schema import Throughput
 from sim.audit_caches import cache_checks
 from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
+from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
 from sim.scenario import Contention, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_media import MediaKind
 from sim.timeline import timeline
 from sim.world import Place, resolve
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 SLACK = 1e-6  # of a token: float sums in different order
 _DAY_ZONE = ZoneInfo("America/Los_Angeles")
+_BURNT_AS = {
+    "image": "input_image",
+    "video": "input_video",
+    "audio": "input_audio",
+    "pdf": "input_image",
+}
 _LIMITERS = (Reason.RPM, Reason.INPUT_TPM, Reason.RPD)
 
 
@@ -45,20 +54,21 @@ class _Calls:
 
 def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Check]:
     """No limit of any endpoint exceeded; no prompt beyond the model's window."""
+    prompts = prompts_asked(records, scenario, catalog)
     for index, place in enumerate(resolve(scenario, catalog).places):
-        yield _context(records, scenario, place, index)
-        yield from _limits(records, scenario, place, index)
+        yield _context(records, prompts, scenario, place, index)
+        yield from _limits(records, prompts, scenario, place, index)
         if isinstance(place.spec, Provisioned):
-            yield _reservation(records, scenario, place, index)
+            yield _reservation(records, scenario, catalog, place, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
-            yield _contention(records, scenario, place.spec.contention, place.name, index)
+            yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
         if place.context_cache is not None:
             yield from cache_checks(records, place, index)
         if isinstance(place.spec, Instances):
             yield from instance_checks(records, place, index)
 
 
-def _context(records: Records, scenario: Scenario, place: Place, index: int) -> Check:
+def _context(records: Records, prompts: Ints, scenario: Scenario, place: Place, index: int) -> Check:
     """By the model that served when the call was sent."""
     attempts = records.attempts
     rows = np.flatnonzero((attempts.endpoint == index) & ~np.isnan(attempts.begin_s))
@@ -68,25 +78,23 @@ def _context(records: Records, scenario: Scenario, place: Place, index: int) -> 
         model = model_at(place, name)
         window = None if model is None else model.limits.context_tokens.value
         mine = rows[names == name]
-        prompts = records.workload.input_tokens[attempts.request[mine]]
-        wrong[mine] = prompts >= (math.inf if window is None else window)
+        wrong[mine] = prompts[mine] >= (math.inf if window is None else window)
     return check_rows(f"context window, {place.name}", wrong, "prompt longer than the model's window")
 
 
-def _calls(records: Records, place: Place, index: int) -> _Calls:
+def _calls(records: Records, prompts: Ints, place: Place, index: int) -> _Calls:
     attempts = records.attempts
     lane = Lane.SPILL if isinstance(place.spec, Provisioned) else Lane.OWN
     begun = ~np.isnan(attempts.begin_s)
     met = begun | np.isin(attempts.reason, _LIMITERS)
     rows = np.flatnonzero((attempts.endpoint == index) & (attempts.lane == lane) & met)
     rows = rows[np.argsort(attempts.send_s[rows], kind="stable")]
-    tokens = records.workload.input_tokens[attempts.request[rows]].astype(float)
-    return _Calls(attempts.send_s[rows], tokens, begun[rows])
+    return _Calls(attempts.send_s[rows], prompts[rows].astype(float), begun[rows])
 
 
-def _limits(records: Records, scenario: Scenario, place: Place, index: int) -> Iterator[Check]:
+def _limits(records: Records, prompts: Ints, scenario: Scenario, place: Place, index: int) -> Iterator[Check]:
     limits = place.limits
-    calls = _calls(records, place, index)
+    calls = _calls(records, prompts, place, index)
     per_window = limits.window_s / 60
     for name, rate, costs in (
         ("rpm", limits.rpm, np.ones(len(calls.at_s))),
@@ -178,10 +186,12 @@ def _most_a_day(at_s: Floats, scenario: Scenario) -> float:
     return float(np.bincount(np.searchsorted(resets_s, at_s, side="right")).max())
 
 
-def _contention(records: Records, scenario: Scenario, spec: Contention, name: str, index: int) -> Check:
+def _contention(
+    records: Records, prompts: Ints, scenario: Scenario, spec: Contention, name: str, index: int
+) -> Check:
     """Nobody is refused for contention below the threshold: let through in the minute before, and itself."""
     a = records.attempts
-    tokens = records.workload.input_tokens[a.request].astype(float)
+    tokens = prompts.astype(float)
     own = a.endpoint == index
     let, refused = own & ~np.isnan(a.begin_s), own & (a.reason == Reason.CONTENTION)
     offset_s = scenario.start_utc.timestamp() % 60
@@ -200,7 +210,7 @@ def _contention(records: Records, scenario: Scenario, spec: Contention, name: st
 # --- reservations -----------------------------------------------------------------------------
 
 
-def _reservation(records: Records, scenario: Scenario, place: Place, index: int) -> Check:
+def _reservation(records: Records, scenario: Scenario, catalog: Catalog, place: Place, index: int) -> Check:
     """Replay a reservation: at each admission, what the window has used fits the budget.
 
     Used is the sum of the estimates set aside in the window, corrected by what answers that ended in it
@@ -216,7 +226,8 @@ def _reservation(records: Records, scenario: Scenario, place: Place, index: int)
     rows = np.flatnonzero(own)
     aside = attempts.reserved_tokens[rows]
     settled = rows[attempts.free_s[rows] <= records.ended_s]
-    correction = _burnt(records, throughput, settled) - attempts.reserved_tokens[settled]
+    media = media_recounted(records, scenario, catalog)
+    correction = _burnt(records, media, throughput, settled) - attempts.reserved_tokens[settled]
     most = _replay(
         np.concatenate([attempts.free_s[settled], attempts.begin_s[rows]]),
         np.concatenate([correction, aside]),
@@ -230,21 +241,25 @@ def _reservation(records: Records, scenario: Scenario, place: Place, index: int)
     return Check(where, most <= budget + slack, detail)
 
 
-def _burnt(records: Records, throughput: Throughput, rows: NDArray[np.intp]) -> Floats:
+def _burnt(
+    records: Records, media: dict[MediaKind, Ints], throughput: Throughput, rows: NDArray[np.intp]
+) -> Floats:
     """Weighted tokens of whole services, at the rates of the model."""
     attempts = records.attempts
     prompt = attempts.input_tokens[rows]
     cached, thinking = attempts.cached_tokens[rows], attempts.thinking_tokens[rows]
-    parts = {
-        "input": prompt - cached,
-        "cached_input": cached,
-        "thinking": thinking,
-        "output": attempts.output_tokens[rows],
-    }
+    beside = {kind: tokens[rows] for kind, tokens in media.items()}
+    parts = [
+        ("input", prompt - cached - sum(beside.values())),
+        ("cached_input", cached),
+        ("thinking", thinking),
+        ("output", attempts.output_tokens[rows]),
+        *((_BURNT_AS[kind], tokens) for kind, tokens in beside.items()),
+    ]
     above = throughput.long_above
     long = prompt > (math.inf if above is None else above)
     burnt = np.zeros(len(rows))
-    for unit, tokens in parts.items():
+    for unit, tokens in parts:
         for is_long in (False, True):
             chosen = (long == is_long) & (tokens > 0)
             if chosen.any():

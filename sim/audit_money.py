@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit_prices import unit_prices
+from sim.audit_prompts import media_recounted
 from sim.audit_result import Check
 from sim.audit_usage import instances_paid, reservations_pusd, usage_pusd
 from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Endpoint, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_media import MediaKind
 
 Ints = NDArray[np.int64]
+
+_KINDS: tuple[MediaKind, ...] = ("image", "audio", "video", "pdf")
 
 
 def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) -> Iterator[Check]:
@@ -62,13 +66,14 @@ def second_pricing(records: Records, scenario: Scenario, catalog: Catalog) -> tu
     n = len(records.attempts)
     amount, unknown = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
     sold_days = _days_of(records, scenario)
+    media = media_recounted(records, scenario, catalog)
     for name in records.endpoint_names:
         endpoint = scenario.endpoints[name]
         rows = np.flatnonzero(_sold_by_token(records, name, endpoint))
         for day in set(sold_days[rows].tolist()):
             chosen = rows[sold_days[rows] == day]
             on = scenario.prices_on + timedelta(days=day)
-            _price(records, scenario, catalog, endpoint, on, chosen, amount, unknown)
+            _price(records, scenario, catalog, endpoint, on, chosen, media, amount, unknown)
     return amount, unknown
 
 
@@ -100,14 +105,20 @@ def _price(
     endpoint: Endpoint,
     on: date,
     rows: NDArray[np.intp],
+    media: dict[MediaKind, Ints],
     amount: Ints,
     unknown: NDArray[np.bool_],
 ) -> None:
     attempts = records.attempts
     model = None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
     prompts = attempts.input_tokens[rows].astype(np.int64)
+    none = np.zeros(len(rows), np.int64)
+    seen, sound, film, pages = (media[kind][rows] if kind in media else none for kind in _KINDS)
     tokens = {
-        "input": prompts - attempts.cached_tokens[rows],
+        "input": prompts - attempts.cached_tokens[rows] - seen - sound - film - pages,
+        "input_image": seen + pages,
+        "input_video": film,
+        "input_audio": sound,
         "cached_input": attempts.cached_tokens[rows].astype(np.int64),
         "output": attempts.output_tokens[rows].astype(np.int64) + attempts.thinking_tokens[rows],
     }

@@ -30,12 +30,21 @@ def unit_prices(
     if model is None or not factor:
         return price, known
     service = "standard" if unit in (*TOOLS, "cache_storage_hour") else _service(endpoint)
-    where = (model.name, endpoint.channel, service, unit)
+    where = (model.name, endpoint.channel, service, _billed_as(model, unit))
     for above, usd in sorted(_ladder(model, where, on, catalog).items()):  # a higher threshold overwrites
         longer = prompts > above
         price[longer] = whole(usd * factor * 10**6)
         known |= longer
     return price, known
+
+
+def _billed_as(model: ModelProfile, unit: str) -> str:
+    """Sound counts as text where the model says so, pictures where they have no price of their own."""
+    sound_as_text = {"input_audio": "input", "cached_audio": "cached_input"}
+    if model.audio_billed_as_input and unit in sound_as_text:
+        return sound_as_text[unit]
+    own = {row.unit for row in model.prices}
+    return "input" if unit in ("input_image", "input_video") and unit not in own else unit
 
 
 def _service(endpoint: Endpoint) -> str:

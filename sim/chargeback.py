@@ -89,9 +89,9 @@ def _use(records: Records, scenario: Scenario, catalog: Catalog, endpoint: str) 
     """Thousandths of reserved tokens by attempt, or microseconds of service."""
     spec = scenario.endpoints[endpoint]
     if isinstance(spec, Provisioned):
-        throughput = catalog.model(spec.model, scenario.prices_on).require_throughput()
         try:
-            return reserved_burn(records, endpoint, throughput) * 1000
+            model = catalog.model(spec.model, scenario.prices_on)
+            return reserved_burn(records, endpoint, model, scenario) * 1000
         except InputError:  # a burndown rate is not published: by time of service
             return _seconds(records, endpoint) * 1e6
     return _seconds(records, endpoint) * 1e6

@@ -30,28 +30,27 @@ from sim.chargeback import charges
 from sim.metered import gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
-from sim.tariff import Seller, price_day, seller
+from sim.stations.prompts import Prompts, prompts_of
+from sim.tariff import Seller, model_of, price_day, seller
 from sim.waste import by_cause, unused
 
 Ints = NDArray[np.int64]
 
 HOURS_PER_MONTH = 730
-UNITS: tuple[TokenUnit, ...] = ("input", "cached_input", "thinking", "output")
 _BILLED = (Outcome.SERVED, Outcome.TIMED_OUT, Outcome.UNFINISHED)
 
 
 # --- by the token -----------------------------------------------------------------------------
 
 
-def quantities(attempts: Attempts, rows: NDArray[np.intp]) -> dict[TokenUnit, Ints]:
-    """Billable tokens by unit; the input is what the cache did not hold."""
-    cached = attempts.cached_tokens[rows].astype(np.int64)
-    return {
-        "input": attempts.input_tokens[rows] - cached,
-        "cached_input": cached,
-        "thinking": attempts.thinking_tokens[rows].astype(np.int64),
-        "output": attempts.output_tokens[rows].astype(np.int64),
-    }
+def quantities(attempts: Attempts, prompts: Prompts, rows: NDArray[np.intp]) -> dict[TokenUnit, Ints]:
+    """Billable tokens by unit of attempts at one endpoint; the input is text that no cache held."""
+    who, cached = attempts.request[rows], attempts.cached_tokens[rows]
+    read = prompts.by_unit(who, attempts.input_tokens[rows], cached)
+    found: dict[TokenUnit, Ints] = dict(read.items())
+    found["thinking"] = attempts.thinking_tokens[rows].astype(np.int64)
+    found["output"] = attempts.output_tokens[rows].astype(np.int64)
+    return found
 
 
 def billed_by_token(records: Records, scenario: Scenario) -> NDArray[np.bool_]:
@@ -70,6 +69,14 @@ def wasted(records: Records) -> NDArray[np.bool_]:
     return np.asarray((attempts.outcome != Outcome.SERVED) | ~request_served)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """An endpoint where tokens are sold: who sells them, and how its model counts the prompts."""
+
+    seller: Seller
+    prompts: Prompts
+
+
 @dataclass(slots=True)
 class _Ledger:
     """The columns a bill is written into, and its lines so far."""
@@ -79,9 +86,10 @@ class _Ledger:
     unpriced: NDArray[np.bool_]
     lines: list[Line]
 
-    def price_rows(self, sold_by: Seller, rows: NDArray[np.intp], on: date, prompt_tokens: int) -> None:
+    def price_rows(self, where: _Counter, rows: NDArray[np.intp], on: date, prompt_tokens: int) -> None:
         """Price attempts of one day and prompt step: their column, and one line a class and unit."""
-        for unit, tokens in quantities(self.records.attempts, rows).items():
+        sold_by = where.seller
+        for unit, tokens in quantities(self.records.attempts, where.prompts, rows).items():
             used = tokens > 0
             if not used.any():
                 continue
@@ -110,20 +118,23 @@ def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
     for index, name in enumerate(records.endpoint_names):
         own = np.flatnonzero(billed & (records.attempts.endpoint == index))
         if len(own):
-            sold_by = seller(name, scenario, catalog)
+            model = model_of(scenario.endpoints[name], scenario, catalog)
+            prompts = prompts_of(records.workload, scenario.classes, model, name)
+            where = _Counter(seller(name, scenario, catalog), prompts)
             for day in np.unique(days[own]):
                 on = scenario.prices_on + timedelta(days=int(day))
-                _bill_day(ledger, sold_by, own[days[own] == day], on)
+                _bill_day(ledger, where, own[days[own] == day], on)
 
 
-def _bill_day(ledger: _Ledger, sold_by: Seller, rows: NDArray[np.intp], on: date) -> None:
-    above = None if sold_by.offer is None else sold_by.offer.long_above(on)
+def _bill_day(ledger: _Ledger, where: _Counter, rows: NDArray[np.intp], on: date) -> None:
+    offer = where.seller.offer
+    above = None if offer is None else offer.long_above(on)
     long = np.zeros(len(rows), dtype=bool)
     if above is not None:
         long = ledger.records.attempts.input_tokens[rows] > above
     for is_long in (False, True):
         if len(chosen := rows[long == is_long]):
-            ledger.price_rows(sold_by, chosen, on, 1 + (above or 0) if is_long else 0)
+            ledger.price_rows(where, chosen, on, 1 + (above or 0) if is_long else 0)
 
 
 # --- the bill ---------------------------------------------------------------------------------
@@ -142,8 +153,7 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
     own = (line for _, lines in used for line in lines)
     lines = merged([*ledger.lines, *gsu_lines(scenario, catalog), *own])
     lost = wasted(records) & billed_by_token(records, scenario)
-    tokens = sum(quantities(records.attempts, np.arange(n)).values())
-    waste = by_cause(records, lost, ledger.attempt_pusd, np.asarray(tokens))
+    waste = by_cause(records, lost, ledger.attempt_pusd, _all_tokens(records.attempts))
     return Bill(
         lines,
         waste_pusd=sum(part.pusd for part in waste),
@@ -156,6 +166,11 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
         unused=tuple(unused(records, scenario, catalog, lines)),
         charges=charges(records, scenario, catalog, lines),
     )
+
+
+def _all_tokens(attempts: Attempts) -> Ints:
+    answered = attempts.thinking_tokens.astype(np.int64) + attempts.output_tokens
+    return answered + attempts.input_tokens
 
 
 def _notes(lines: Sequence[Line]) -> tuple[str, ...]:

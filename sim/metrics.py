@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.quality import chances
-from sim.records import Lane, Leave, Outcome, Records
+from sim.records import Leave, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
-from sim.stations.burndown import BurnRates
+from sim.waste import reserved_burn
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -331,15 +331,11 @@ def _reservation_use(
     records: Records, scenario: Scenario, index: int, spec: Provisioned, catalog: Catalog
 ) -> float:
     """Weighted tokens burnt by requests that count, as a share of those bought for the same time."""
-    attempts = records.attempts
-    throughput = catalog.model(spec.model, scenario.prices_on).require_throughput()
-    rates = BurnRates(throughput)
-    own = (attempts.endpoint == index) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
-    rows = np.flatnonzero(own & counted_requests(records, scenario)[attempts.request])
-    prompt, cached = attempts.input_tokens[rows], attempts.cached_tokens[rows]
-    burnt = rates.input(prompt, cached).sum()
-    burnt += rates.output(prompt, attempts.thinking_tokens[rows], attempts.output_tokens[rows]).sum()
-    return float(burnt / (spec.gsus * throughput.tokens_per_s_per_gsu * scenario.measured_s))
+    model = catalog.model(spec.model, scenario.prices_on)
+    counts = counted_requests(records, scenario)[records.attempts.request]
+    burnt = reserved_burn(records, records.endpoint_names[index], model, scenario)[counts].sum()
+    bought = spec.gsus * model.require_throughput().tokens_per_s_per_gsu * scenario.measured_s
+    return float(burnt / bought)
 
 
 def _overlap(begin: Floats, end: Floats, window: tuple[float, float]) -> float:

@@ -11,6 +11,7 @@ from profiles.errors import InputError
 from sim.luck import Luck
 from sim.records import Attempts, Records, Requests, StationLog, Usage
 from sim.scenario_labels import LABELS
+from sim.scenario_media import COLUMNS, MediaKind
 from sim.store import Columns, StoredRun
 from sim.workload.columns import OPTIONAL, Labels, Workload
 
@@ -26,7 +27,7 @@ def read_records(run: StoredRun) -> Records:
         own = {name: requests[name] for name in Workload.column_names() if name != "class_id"}
         own |= {name: requests[name] for name in OPTIONAL if name in requests}
         who, luck = _codes(requests, "class", classes), Luck(run.scenario.seed)
-        load = Workload(classes, luck, class_id=who, **own, labels=_labels(requests))
+        load = Workload(classes, luck, class_id=who, **own, labels=_labels(requests), media=_media(requests))
         outcomes = Requests(**_fields(Requests, requests, endpoints))
         calls = Attempts(**_fields(Attempts, attempts, endpoints))
     except KeyError as missing:
@@ -52,6 +53,10 @@ def _usage(columns: Columns, classes: tuple[str, ...], endpoints: tuple[str, ...
 def _fields(table: type[Requests] | type[Attempts], columns: Columns, endpoints: tuple[str, ...]) -> Columns:
     found = {field.name: columns[field.name] for field in fields(table) if field.name != "endpoint"}
     return {**found, "endpoint": _codes(columns, "endpoint", endpoints)}
+
+
+def _media(columns: Columns) -> dict[MediaKind, NDArray[np.int32]]:
+    return {kind: columns[name] for kind, name in COLUMNS.items() if name in columns}
 
 
 def _labels(columns: Columns) -> dict[str, Labels]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TypeVar, get_args
+
+import numpy as np
 
 from profiles.base import Channel
 from profiles.catalog import Catalog
@@ -21,8 +23,11 @@ from profiles.prices import Service
 from sim.bill import Bill, Line, merged
 from sim.costs import bill
 from sim.past_run import read_records
+from sim.records import Records
 from sim.scenario import Endpoint, Scenario
+from sim.stations.prompts import prompts_of
 from sim.store import StoredRun
+from sim.tariff import model_of
 
 T = TypeVar("T", bound=str)
 _REQUIRED = ("time", "model", "input_tokens", "output_tokens")
@@ -44,7 +49,21 @@ def reprice_run(
     """
     scenario = run.scenario.model_copy(update={"historical": run.scenario.historical or historical})
     scenario = repriced(scenario, catalog, on=on, models=models or {})
-    return bill(read_records(run), scenario, catalog)
+    return bill(recounted(read_records(run), run.scenario, scenario, catalog), scenario, catalog)
+
+
+def recounted(records: Records, old: Scenario, new: Scenario, catalog: Catalog) -> Records:
+    """The records with prompts as the models of ``new`` count them: media are other tokens to another."""
+    if not records.workload.media:
+        return records
+    prompt = records.attempts.input_tokens.copy()
+    for index, name in enumerate(records.endpoint_names):
+        rows = np.flatnonzero((records.attempts.endpoint == index) & (prompt > 0))
+        for sign, scenario in ((-1, old), (1, new)):
+            model = model_of(scenario.endpoints[name], scenario, catalog)
+            counted = prompts_of(records.workload, scenario.classes, model, name)
+            prompt[rows] += sign * counted.total[records.attempts.request[rows]]
+    return replace(records, attempts=replace(records.attempts, input_tokens=prompt))
 
 
 def repriced(scenario: Scenario, catalog: Catalog, *, on: date | None, models: Mapping[str, str]) -> Scenario:

@@ -346,6 +346,8 @@ class Scenario(Strict):
         caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
         timed = [name for name in self.endpoints if name not in makes_times]
         bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)} | caching
+        if any(spec.media is not None for spec in self.classes.values()):
+            bound |= set(timed)  # another model counts media differently
         return Surroundings(
             endpoints=list(self.endpoints),
             classes=list(self.classes),

@@ -10,6 +10,7 @@ from sim.distributions import Constant, Distribution, NonNegative, Normal, Posit
 from sim.scenario_arrivals import Arrivals
 from sim.scenario_caches import Prefixes
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
+from sim.scenario_media import Media
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
@@ -104,6 +105,7 @@ class RequestClass(Strict):
     output_tokens: Distribution | None = None
     rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] = 0.0  # of the two lengths
     session: Session | None = None
+    media: Media | None = None  # beside the text, which input_tokens counts
     cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
     prefixes: Prefixes | None = None  # beginnings that prompts of the class share
     thinking_tokens: Distribution | None = None  # default: the model's own law
@@ -136,4 +138,19 @@ class RequestClass(Strict):
             raise ValueError(
                 "rank_correlation is for single requests: a session's prompts grow by its answers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _media_are_read(self) -> Self:
+        if self.media is None:
+            return self
+        if self.session is not None and self.session.carries_history:
+            raise ValueError(
+                "media are for single requests: a session's prompts carry its text on, not its pictures; "
+                "remove media, or set session.carries_history: false"
+            )
+        for kind in self.media.laws:
+            if kind not in self.needs.modalities:
+                listed = ", ".join((*self.needs.modalities, kind))
+                raise ValueError(f"media holds {kind}: right: needs.modalities: [{listed}]")
         return self

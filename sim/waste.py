@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.errors import InputError
 from profiles.money import exact_sum
-from profiles.schema import Throughput
+from profiles.schema import ModelProfile
 from sim.bill import FIXED, Line, Unused, Waste
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Provisioned, Scenario
 from sim.stations.burndown import BurnRates
+from sim.stations.prompts import prompts_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,13 +49,17 @@ def at_endpoint(records: Records, endpoint: str) -> Bools:
     return np.asarray(records.attempts.endpoint == index)
 
 
-def reserved_burn(records: Records, endpoint: str, throughput: Throughput) -> Floats:
-    """Reserved tokens that each attempt used up at ``endpoint``; 0 for the rows of others and of overflow."""
+def reserved_burn(records: Records, endpoint: str, model: ModelProfile, scenario: Scenario) -> Floats:
+    """Reserved tokens that each attempt used up at ``endpoint``; 0 for the rows of others and of overflow.
+
+    Raises InputError where a burndown rate is not published.
+    """
     attempts = records.attempts
     own = at_endpoint(records, endpoint) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
-    burn, rates = np.zeros(len(attempts)), BurnRates(throughput)
+    burn, rates = np.zeros(len(attempts)), BurnRates(model.require_throughput())
+    prompts = prompts_of(records.workload, scenario.classes, model, endpoint)
     prompt = attempts.input_tokens[own]
-    burn[own] = rates.input(prompt, attempts.cached_tokens[own])
+    burn[own] = rates.input(prompts, attempts.request[own], prompt, attempts.cached_tokens[own])
     burn[own] += rates.output(prompt, attempts.thinking_tokens[own], attempts.output_tokens[own])
     return burn
 
@@ -71,15 +76,15 @@ def unused(
         own = [line for line in lines if line.class_name == FIXED and line.endpoint == name]
         amounts = [line.amount_pusd for line in own]
         fee = None if None in amounts else sum(amount or 0 for amount in amounts)
-        used = _used_hours(records, name, model.require_throughput())
+        used = _used_hours(records, name, model, scenario)
         idle = None if used is None else max(0.0, hours - used)
         cost = None if fee is None or idle is None else round(fee * Fraction(idle) / Fraction(hours))
         yield Unused(name, model.name, hours, idle, cost)
 
 
-def _used_hours(records: Records, endpoint: str, throughput: Throughput) -> float | None:
+def _used_hours(records: Records, endpoint: str, model: ModelProfile, scenario: Scenario) -> float | None:
     try:
-        burn = reserved_burn(records, endpoint, throughput)
+        burn = reserved_burn(records, endpoint, model, scenario)
     except InputError:
         return None
-    return float(burn.sum()) / throughput.tokens_per_s_per_gsu / 3600
+    return float(burn.sum()) / model.require_throughput().tokens_per_s_per_gsu / 3600

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from profiles.schema import Throughput
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
@@ -15,7 +17,7 @@ from sim.engine.guarded import GuardedClient, is_guarded
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
-from sim.policies.view import EndpointView, Requests, System
+from sim.policies.view import EndpointFacts, EndpointView, MediaTokens, Requests, System
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.stations.base import Services, Station
 from sim.stations.batching import BatchingStation
@@ -25,6 +27,7 @@ from sim.stations.eventful import attend
 from sim.stations.instances import InstanceStation
 from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
+from sim.stations.prompts import Prompts, counted, prompts_of
 from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.service import too_long
 from sim.timeline import timeline
@@ -57,14 +60,25 @@ def build_floor(world: World, load: Workload) -> Floor:
     }
     if spells:
         for place in world.places:
-            attend(stations[place.name], calendar_of(place, spells, laws[place.name], load), stations)
+            station = stations[place.name]
+            seen = counted(load, station.prompts)
+            attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
     for name, station in stations.items():
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
-    views = {p.name: EndpointView(stations[p.name], facts_of(p, scenario)) for p in world.places}
+    views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in world.places}
     system = System(views, lambda: clock.now)
     client.meet(stations, system, _ready(policy, load, scenario, system, stations))
     return Floor(clock, client, tuple(stations.values()))
+
+
+def _view(station: Station, facts: EndpointFacts) -> EndpointView:
+    media = station.prompts.media
+    if not media:
+        return EndpointView(station, facts)
+    together = np.sum(list(media.values()), axis=0)
+    audio = media.get("audio", np.zeros_like(together))
+    return EndpointView(station, facts, MediaTokens(together.tolist(), audio.tolist()))
 
 
 def _ready(
@@ -73,7 +87,8 @@ def _ready(
     """The policy as it goes into the run; an oracle is told the truth first."""
     if isinstance(policy, Oracle):
         services = {name: station.services.columns[0] for name, station in stations.items()}
-        return policy.foresee(Truth(load, services), system)
+        prompts = {name: station.prompts for name, station in stations.items()}
+        return policy.foresee(Truth(load, services, prompts), system)
     return prepared(policy, scenario.classes, system)
 
 
@@ -81,11 +96,14 @@ def _station(
     place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario, laws: Laws
 ) -> Station:
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
-    load = seen_by(place, load)
+    prompts = prompts_of(load, scenario.classes, place.model, place.name)
+    text = seen_by(place, load)
+    load = counted(text, prompts)
     services = Services(partial(laws.draw, place, load, levels))
-    station = _of_kind(place, index, clock, client, services, load, scenario)
+    station = _of_kind(place, index, clock, client, services, load, prompts, scenario)
+    station.prompts = prompts
     station.too_long = too_long(place.model, load)
-    give_cache(station, place, load, laws)
+    give_cache(station, place, text, laws)  # what prompts begin with is text
     return station
 
 
@@ -96,6 +114,7 @@ def _of_kind(
     client: Client,
     services: Services,
     load: Workload,
+    prompts: Prompts,
     scenario: Scenario,
 ) -> Station:
     spec = place.spec
@@ -103,8 +122,8 @@ def _of_kind(
     if isinstance(spec, Instances):
         if spec.batching is None:
             return InstanceStation(*common, spec, _levels(load))
-        prompts = (load.input_tokens.tolist(), load.cached_tokens.tolist())
-        return BatchingStation(*common, spec, prompts, _levels(load))
+        lengths = (load.input_tokens.tolist(), load.cached_tokens.tolist())
+        return BatchingStation(*common, spec, lengths, _levels(load))
     limiters = Limiters(place.limits, scenario.start_utc, scenario.duration_s)
     if isinstance(spec, PayAsYouGo):
         if place.limits == UNLIMITED and spec.contention is None and spec.context_cache is None:
@@ -116,9 +135,9 @@ def _of_kind(
     reservation = reservation_of(spec, throughput, scenario)
     rates = BurnRates(throughput)
     if spec.context_cache is not None:
-        cached_burn = CachedBurn(rates, load, services)
+        cached_burn = CachedBurn(rates, load, prompts, services)
         return CachingProvisioned(*common, reservation, limiters, load.input_tokens.tolist(), cached_burn)
-    burn = Burn(rates, load, services)
+    burn = Burn(rates, load, prompts, services)
     return ProvisionedStation(*common, reservation, limiters, load.input_tokens.tolist(), burn)
 
 

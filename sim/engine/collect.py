@@ -59,12 +59,21 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         first_s=worked.first_s,
         end_s=log.end_s,
         free_s=worked.free_s,
-        input_tokens=np.where(begun, load.input_tokens[log.request], 0).astype(np.int32),
+        input_tokens=_read(log, begun, stations),
         cached_tokens=np.where(begun, _cached(load, log, stations), 0).astype(np.int32),
         thinking_tokens=worked.thinking,
         output_tokens=worked.output,
         reserved_tokens=log.reserved,
     )
+
+
+def _read(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Station, ...]) -> NDArray[np.int32]:
+    """Prompt tokens of each attempt that began, as its endpoint's model counts them."""
+    read = np.zeros(len(begun), dtype=np.int32)
+    for station in stations:
+        rows = np.flatnonzero(begun & (log.endpoint == station.index))
+        read[rows] = station.prompts.total[log.request[rows]]
+    return read
 
 
 def _cached(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> NDArray[np.int64]:

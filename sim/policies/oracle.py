@@ -13,6 +13,7 @@ from profiles.errors import InputError
 from profiles.prices import RateCard
 from sim.policies.base import EndpointName, policy
 from sim.policies.view import EndpointFacts, Request, System
+from sim.stations.prompts import Prompts
 from sim.stations.service import Service
 from sim.workload.columns import Workload
 
@@ -26,6 +27,7 @@ class Truth:
 
     load: Workload
     services: Mapping[str, Service]
+    prompts: Mapping[str, Prompts]
 
 
 @policy("oracle")
@@ -63,7 +65,7 @@ class Foresight:
 
 
 def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
-    service, load = truth.services[facts.name], truth.load
+    service, load, prompts = truth.services[facts.name], truth.load, truth.prompts[facts.name]
     if criterion in ("ttft_s", "e2e_s") and len(load) and not service.total_s.any():
         raise InputError(
             f"routing: policy 'oracle' cannot foresee times at {facts.name}: its instances batch, so a time "
@@ -76,27 +78,29 @@ def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
     elif criterion == "inadequacy":
         found = np.full(len(load), -_known(facts.ability, facts, "ability"))
     else:
-        found = _pusd(service, load, facts)
+        found = _pusd(service, prompts, facts)
     if facts.context_tokens is None:
         return found
-    return np.where(load.input_tokens >= facts.context_tokens, np.inf, found)
+    return np.where(prompts.total >= facts.context_tokens, np.inf, found)
 
 
-def _pusd(service: Service, load: Workload, facts: EndpointFacts) -> Floats:
+def _pusd(service: Service, prompts: Prompts, facts: EndpointFacts) -> Floats:
     """List price of every request in picodollars; cached tokens of no price cost what input does."""
     card = _known(facts.rates, facts, "list price")
-    price = np.empty((len(load), 3))
+    price = np.empty((len(prompts.total), 4))
     price[:] = _prices(card)
     if card.long is not None and card.long_above is not None:
-        price[load.input_tokens > card.long_above] = _prices(card.long)
-    fresh = load.input_tokens - load.cached_tokens
-    answer = service.thinking + service.output
-    return np.asarray(fresh * price[:, 0] + load.cached_tokens * price[:, 1] + answer * price[:, 2])
+        price[prompts.total > card.long_above] = _prices(card.long)
+    sound = prompts.media.get("audio", np.zeros_like(prompts.total))
+    fresh = prompts.total - prompts.cached - sound
+    parts = (fresh, prompts.cached, service.thinking + service.output, sound)
+    return np.asarray(sum(tokens * price[:, k] for k, tokens in enumerate(parts)))
 
 
-def _prices(card: RateCard) -> tuple[float, float, float]:
+def _prices(card: RateCard) -> tuple[float, float, float, float]:
     cached = card.input if card.cached_input is None else card.cached_input
-    return float(card.input), float(cached), float(card.output)
+    sound = card.input if card.input_audio is None else card.input_audio
+    return float(card.input), float(cached), float(card.output), float(sound)
 
 
 K = TypeVar("K")

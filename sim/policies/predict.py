@@ -12,7 +12,7 @@ def fits(request: Request, view: EndpointView) -> bool:
     facts, needs = view.facts, request.spec.needs
     window = math.inf if facts.context_tokens is None else facts.context_tokens
     cap = math.inf if facts.max_output_tokens is None else facts.max_output_tokens
-    prompt = max(request.input_tokens, needs.context_tokens or 0)
+    prompt = max(view.prompt_tokens(request), needs.context_tokens or 0)
     enough = prompt + request.max_output_tokens <= window and request.max_output_tokens <= cap
     return enough and facts.modalities.issuperset(needs.modalities)
 
@@ -35,9 +35,12 @@ def pusd(request: Request, view: EndpointView) -> float:
     rates, typical = view.facts.rates, view.facts.typical
     if rates is None or typical is None:
         return math.inf
-    card = rates.for_prompt(request.input_tokens)
+    prompt, audio = view.prompt_tokens(request), view.audio_tokens(request)
+    card = rates.for_prompt(prompt)
+    sound = card.input if card.input_audio is None else card.input_audio
     hidden = typical.thinking_tokens(request.spec.thinking_level)
-    return request.input_tokens * card.input + (request.expected_output_tokens + hidden) * card.output
+    answer = (request.expected_output_tokens + hidden) * card.output
+    return (prompt - audio) * card.input + audio * sound + answer
 
 
 def meets_slo(request: Request, view: EndpointView) -> bool:
@@ -58,7 +61,7 @@ def _first_s(request: Request, view: EndpointView) -> float:
     hidden = typical.thinking_tokens(request.spec.thinking_level)
     return (
         typical.base_s
-        + request.input_tokens * typical.per_input_token_s
+        + view.prompt_tokens(request) * typical.per_input_token_s
         + hidden * typical.per_output_token_s
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sim.policies.base import EndpointName, policy
-from sim.policies.view import EndpointFacts, Request, System
+from sim.policies.view import EndpointFacts, EndpointView, Request, System
 from sim.scenario import Needs, RequestClass
 
 
@@ -37,13 +37,20 @@ class Rules:
 
     def decide(self, request: Request, system: System) -> Decision:
         """The choice with its reason."""
-        facts = (system[self.pro].facts, system[self.flash].facts)
-        fits = [tokens_needed(request) <= _window(one) for one in facts]
+        views = (system[self.pro], system[self.flash])
+        facts = (views[0].facts, views[1].facts)
+        fits = [tokens_needed(request, view) <= _window(view.facts) for view in views]
         return self._judge(request.spec.needs, facts, fits)
 
-    def prepare(self, classes: Mapping[str, RequestClass], system: System) -> PreparedRules:
-        """The same rules as a table: a decision depends on the class and on which windows the prompt fits."""
-        facts = (system[self.pro].facts, system[self.flash].facts)
+    def prepare(self, classes: Mapping[str, RequestClass], system: System) -> Rules | PreparedRules:
+        """The same rules as a table: a decision depends on the class and on which windows the prompt fits.
+
+        Where prompts hold media, each model counts them differently, so the rules stay as they are.
+        """
+        views = (system[self.pro], system[self.flash])
+        if any(view.counts_media for view in views):
+            return self
+        facts = (views[0].facts, views[1].facts)
         combinations = [(a, b) for a in (False, True) for b in (False, True)]
         table = {
             name: (
@@ -97,10 +104,10 @@ class PreparedRules:
         return choices[2 * (need <= self.pro_window) + (need <= self.flash_window)]
 
 
-def tokens_needed(request: Request) -> int:
-    """Window that the answer and the prompt, or the largest prompt its class states, need."""
+def tokens_needed(request: Request, view: EndpointView) -> int:
+    """Window that the answer and the prompt, or the largest prompt its class states, need there."""
     stated = request.spec.needs.context_tokens or 0
-    return max(request.input_tokens, stated) + request.max_output_tokens
+    return max(view.prompt_tokens(request), stated) + request.max_output_tokens
 
 
 def _window(facts: EndpointFacts) -> float:

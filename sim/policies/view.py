@@ -148,7 +148,7 @@ class Request:
 
     @property
     def input_tokens(self) -> int:
-        """Prompt length, which counting tells."""
+        """Length of the prompt's text, which counting tells; media: `EndpointView.prompt_tokens`."""
         return self._columns.input_tokens[self.index]
 
     @property
@@ -212,13 +212,36 @@ class Idle:
     servers: float = math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class MediaTokens:
+    """What the media of each request count for at one endpoint; sound apart, for it may cost more."""
+
+    all: list[int]
+    audio: list[int]
+
+
 class EndpointView:
     """One endpoint's facts and running level; read only."""
 
-    __slots__ = ("_station", "facts")
+    __slots__ = ("_media", "_station", "facts")
 
-    def __init__(self, station: Level | Idle, facts: EndpointFacts) -> None:
-        self._station, self.facts = station, facts
+    def __init__(self, station: Level | Idle, facts: EndpointFacts, media: MediaTokens | None = None) -> None:
+        """``media`` None: no request has any."""
+        self._station, self.facts, self._media = station, facts, media
+
+    @property
+    def counts_media(self) -> bool:
+        """Whether prompts count differently here than their text does."""
+        return self._media is not None
+
+    def prompt_tokens(self, request: Request) -> int:
+        """The prompt as this endpoint's model counts it, which counting tells before a call."""
+        media = self._media
+        return request.input_tokens + (0 if media is None else media.all[request.index])
+
+    def audio_tokens(self, request: Request) -> int:
+        """The part of the prompt that is sound."""
+        return 0 if self._media is None else self._media.audio[request.index]
 
     @property
     def queue_length(self) -> int:

@@ -16,6 +16,7 @@ from simpy.events import NORMAL
 
 from sim.engine.clock import Clock
 from sim.records import Outcome, Reason, StationLog, Usage
+from sim.stations.prompts import NO_PROMPTS
 from sim.stations.service import Service
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Station:
         self.name, self.index, self.client, self.services = name, index, client, services
         self.then: Station | None = None
         self.log_served: LogServed | None = None  # where a plain call's end goes if no client need hear of it
+        self.prompts = NO_PROMPTS
         self.too_long: frozenset[int] = frozenset()  # requests whose prompt exceeds the model's window
         self.busy = self.waiting_calls = 0
         self._peak_busy = self._peak_queue = self._peak_system = 0

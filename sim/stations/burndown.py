@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.schema import BurnUnit, Throughput
+from sim.stations.prompts import Prompts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64] | NDArray[np.int32]
@@ -31,12 +32,14 @@ class BurnRates:
         long = self.throughput.rate(unit, prompt_tokens=above + 1)
         return np.asarray(tokens * np.where(prompt_tokens > above, long, short), dtype=np.float64)
 
-    def input(self, prompt_tokens: Ints, cached_tokens: Ints) -> Floats:
-        """What the prompts burn."""
-        uncached = self.weigh("input", prompt_tokens - cached_tokens, prompt_tokens)
-        if not cached_tokens.any():
-            return uncached
-        return uncached + self.weigh("cached_input", cached_tokens, prompt_tokens)
+    def input(self, prompts: Prompts, who: Ints, prompt_tokens: Ints, cached_tokens: Ints) -> Floats:
+        """What attempts of the requests ``who`` burn for their prompts, each kind of token at its rate."""
+        units = prompts.by_unit(who, prompt_tokens, cached_tokens)
+        burnt = self.weigh("input", units.pop("input"), prompt_tokens)
+        for unit, tokens in units.items():
+            if tokens.any():
+                burnt = burnt + self.weigh(unit, tokens, prompt_tokens)
+        return burnt
 
     def output(self, prompt_tokens: Ints, thinking_tokens: Ints, output_tokens: Ints) -> Floats:
         """What thoughts and answers burn."""

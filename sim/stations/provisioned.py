@@ -22,6 +22,7 @@ from sim.records import Lane, Outcome, Reason
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.burndown import BurnRates
 from sim.stations.limiters import Limiters, up_to_ms
+from sim.stations.prompts import Prompts
 from sim.workload.columns import Workload
 
 _MEMORY = 0.02  # weight of the newest settled answer in the running mean (assumed: Google names no method)
@@ -41,9 +42,10 @@ class Reservation:
 class Burn:
     """What each request burns, weighted by the model's burndown rates; columns as lists, made when needed."""
 
-    def __init__(self, rates: BurnRates, load: Workload, services: Services) -> None:
+    def __init__(self, rates: BurnRates, load: Workload, prompts: Prompts, services: Services) -> None:
         self._rates, self._load, self._services = rates, load, services
-        self._inputs = rates.input(load.input_tokens, load.cached_tokens).tolist()
+        everybody = np.arange(len(load))
+        self._inputs = rates.input(prompts, everybody, load.input_tokens, load.cached_tokens).tolist()
         self._outputs: list[list[float]] = []
 
     def input(self, call: Call) -> float:
@@ -62,8 +64,8 @@ class Burn:
 class CachedBurn(Burn):
     """As `Burn`, with the cached tokens that the run found."""
 
-    def __init__(self, rates: BurnRates, load: Workload, services: Services) -> None:
-        super().__init__(rates, load, services)
+    def __init__(self, rates: BurnRates, load: Workload, prompts: Prompts, services: Services) -> None:
+        super().__init__(rates, load, prompts, services)
         one = np.ones(len(load), dtype=np.int64)
         cheaper = rates.weigh("input", one, load.input_tokens)
         cheaper -= rates.weigh("cached_input", one, load.input_tokens)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
+from sim.scenario_media import MediaKind
 
 OPTIONAL = ("prefix", "prefix_tokens", "history_tokens")
-_NO_COLUMNS = ("class_names", "luck", "labels")
+_NO_COLUMNS = ("class_names", "luck", "labels", "media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,16 @@ class Workload:
     it, so its ``arrival_s`` here is only nominal: the earliest it could come. ``thinking_tokens`` is -1
     where the model's own law draws it; ``deadline_s`` is seconds after arrival, infinite where there is
     none. ``labels`` (``task_type``, ``governance``, ``region``) are there where a class states them, the
-    optional columns at the end where the scenario has a use for them. ``luck`` holds every further draw a
-    run needs.
+    optional columns at the end where the scenario has a use for them. ``media`` has a column for each kind
+    that a class states: pictures and pages by number, film and sound by the millisecond; how many tokens
+    they are depends on who reads them. ``luck`` holds every further draw a run needs.
     """
 
     class_names: tuple[str, ...]
     luck: Luck
     arrival_s: NDArray[np.float64]
     class_id: NDArray[np.int16]
-    input_tokens: NDArray[np.int32]  # the whole prompt, cached prefix included
+    input_tokens: NDArray[np.int32]  # the prompt's text, cached prefix included
     cached_tokens: NDArray[np.int32]
     output_tokens: NDArray[np.int32]  # what the answer would be; the caps apply in the run
     thinking_tokens: NDArray[np.int32]
@@ -51,6 +53,7 @@ class Workload:
     think_s: NDArray[np.float32]
     group: NDArray[np.int32]  # number of the session or fan-out job it belongs to; -1: none
     labels: Mapping[str, Labels] = field(default_factory=dict)
+    media: Mapping[MediaKind, NDArray[np.int32]] = field(default_factory=dict)
     prefix: NDArray[np.int32] | None = None  # which shared text the prompt begins with; -1: none
     prefix_tokens: NDArray[np.int32] | None = None  # and its length
     history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
@@ -79,10 +82,12 @@ class Workload:
             before = columns["follows"]
             columns["follows"] = np.where(before >= 0, place[before], -1).astype(np.int32)
         labels = {name: Labels(one.names, one.codes[order]) for name, one in self.labels.items()}
-        return type(self)(self.class_names, self.luck, **columns, labels=labels)
+        media = {kind: column[order] for kind, column in self.media.items()}
+        return type(self)(self.class_names, self.luck, **columns, labels=labels, media=media)
 
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
         columns = [getattr(self, name) for name in self.present]
-        return sum(column.nbytes for column in [*columns, *(one.codes for one in self.labels.values())])
+        columns += [*(one.codes for one in self.labels.values()), *self.media.values()]
+        return sum(column.nbytes for column in columns)

@@ -23,9 +23,11 @@ from sim.scenario import RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.scenario_labels import LABELS
+from sim.scenario_media import MediaKind
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.arrivals import batched
 from sim.workload.columns import Labels, Workload
+from sim.workload.media import draw_media
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings
 from sim.workload.rates import Span
 from sim.workload.sessions import Turns, draw_turns
@@ -263,6 +265,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         class_names=tuple(scenario.classes),
         luck=luck,
         labels=_labels(scenario, luck, loads, order),
+        media=_media(scenario, luck, sizes, order),
         arrival_s=column("arrival_s"),
         class_id=spread(list(range(len(loads))), np.int16),
         input_tokens=column("input_tokens"),
@@ -291,6 +294,17 @@ def _labels(scenario: Scenario, luck: Luck, loads: list[_Load], order: NDArray[n
             codes = [_label(luck, f"{label}/{who}", mix, names, load) for who, mix, load in parts]
             found[label] = Labels(names, np.concatenate(codes)[order])
     return found
+
+
+def _media(
+    scenario: Scenario, luck: Luck, sizes: list[int], order: NDArray[np.intp]
+) -> dict[MediaKind, Tokens]:
+    """What requests carry beside text."""
+
+    def draw(where: str, law: Distribution, stream: str, n: int) -> Floats:
+        return _values(where, law, luck, stream, n)
+
+    return {kind: column[order] for kind, column in draw_media(scenario.classes, sizes, draw).items()}
 
 
 def _label(

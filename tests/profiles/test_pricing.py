@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from profiles import InputError, load_catalog
 from profiles.money import to_pusd
 from profiles.pricing import Usage, quote
-from profiles.tokenise import audio_tokens, image_tokens, pdf_tokens, video_tokens
+from profiles.tokenise import audio_rate, image_tokens, pdf_tokens, video_rate
 
 CATALOG = load_catalog()
 TODAY = date(2026, 11, 22)
@@ -284,13 +284,17 @@ def test_images_of_3_x_count_by_level():
 
 
 def test_films_sound_and_pages():
-    assert video_tokens(OLD, 10) == 2_630
-    assert video_tokens(OLD, 10, resolution="low") == 1_000
-    assert video_tokens(NEW, 10) == 700
-    assert video_tokens(NEW, 10, frames_per_s=0.5, resolution="high") == 5 * 280
-    assert video_tokens(NEW, 0.4) == 70
-    assert (audio_tokens(OLD, 60), audio_tokens(NEW, 60), audio_tokens(NEW, 0.1)) == (1_920, 1_500, 3)
-    assert audio_tokens(NEW, Fraction(1, 25)) == 1
+    assert video_rate(OLD).tokens(10) == 2_630
+    assert video_rate(OLD, resolution="low").tokens(10) == 1_000
+    assert video_rate(NEW).tokens(10) == 700
+    assert video_rate(NEW, frames_per_s=0.5, resolution="high").tokens(10) == 5 * 280
+    assert video_rate(NEW).tokens(0.4) == 70
+    assert (audio_rate(OLD).tokens(60), audio_rate(NEW).tokens(60), audio_rate(NEW).tokens(0.1)) == (
+        1_920,
+        1_500,
+        3,
+    )
+    assert audio_rate(NEW).tokens(Fraction(1, 25)) == 1
     assert (pdf_tokens(OLD, 4), pdf_tokens(NEW, 4)) == (1_032, 2_240)
 
 
@@ -300,9 +304,9 @@ def test_films_sound_and_pages():
         (lambda: image_tokens(OLD, 1), "counts tiles by size"),
         (lambda: image_tokens(OLD, 1, size=(0, 5)), "at least 1 pixel"),
         (lambda: image_tokens(OLD, 1, size=(5, 5), resolution="low"), "counts tiles"),
-        (lambda: video_tokens(OLD, 1, frames_per_s=2), "frames a second do not apply"),
-        (lambda: video_tokens(OLD, 1, resolution="high"), "default or low"),
-        (lambda: audio_tokens(NEW, -1), "at least 0 seconds"),
+        (lambda: video_rate(OLD, frames_per_s=2), "frames a second do not apply"),
+        (lambda: video_rate(OLD, resolution="high"), "default or low"),
+        (lambda: audio_rate(NEW).tokens(-1), "at least 0 seconds"),
     ],
 )
 def test_what_a_generation_does_not_count(call, problem):

@@ -30,6 +30,10 @@ def facts(name, **changes):
 @dataclass
 class View:
     facts: EndpointFacts
+    counts_media = False
+
+    def prompt_tokens(self, request):
+        return request.input_tokens
 
 
 @dataclass

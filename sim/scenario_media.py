@@ -1,0 +1,53 @@
+"""What a request carries beside text: pictures, films, sound, pages of documents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sim.distributions import Distribution, Positive, Strict
+
+MediaKind = Literal["image", "video", "audio", "pdf"]
+Pixels = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+
+COLUMNS: dict[MediaKind, str] = {  # kind: the workload's column of it
+    "image": "images",
+    "video": "video_ms",
+    "audio": "audio_ms",
+    "pdf": "pdf_pages",
+}
+
+
+class Media(Strict):
+    """How many and how long, a request; each model counts them as tokens by the rules of its generation.
+
+    ``image_px`` (width, height) is for generations that count tiles (2.x), ``resolution`` for those that
+    count levels (3.x; left out: the model's own); ``frames_per_s`` for those that count frames. The sound of
+    a film counts apart: state it as ``audio_s``. Lengths are kept to the millisecond.
+    """
+
+    images: Distribution | None = None
+    image_px: tuple[Pixels, Pixels] | None = None
+    resolution: Literal["low", "medium", "high"] | None = None
+    video_s: Distribution | None = None
+    frames_per_s: Positive | None = None
+    audio_s: Distribution | None = None
+    pdf_pages: Distribution | None = None
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if not self.laws:
+            raise ValueError("give images, video_s, audio_s or pdf_pages")
+        return self
+
+    @property
+    def laws(self) -> dict[MediaKind, Distribution]:
+        """The laws that are stated, by kind."""
+        given: dict[MediaKind, Distribution | None] = {
+            "image": self.images,
+            "video": self.video_s,
+            "audio": self.audio_s,
+            "pdf": self.pdf_pages,
+        }
+        return {kind: law for kind, law in given.items() if law is not None}
