@@ -20,6 +20,7 @@ from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Outcome, Records
 from sim.scenario import Endpoint, Scenario
+from sim.scenario_caches import ResponseCache
 from sim.timeline import timeline
 from sim.world import resolve
 
@@ -117,19 +118,26 @@ def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     """Tokens of the attempts are the workload's, cut only by a cap or a cancel."""
     attempts, load = records.attempts, records.workload
     begun, who = ~np.isnan(attempts.begin_s), attempts.request
-    wrong = attempts.input_tokens != np.where(begun, prompts_asked(records, scenario, catalog), 0)
+    from_memory = np.array([isinstance(scenario.endpoints[n], ResponseCache) for n in records.endpoint_names])
+    reads = begun & ~from_memory[attempts.endpoint]
+    wrong = attempts.input_tokens != np.where(reads, prompts_asked(records, scenario, catalog), 0)
     drawn = np.array([not looks_up(scenario.endpoints[name]) for name in records.endpoint_names])
     wrong |= drawn[attempts.endpoint] & (
-        attempts.cached_tokens != np.where(begun, load.cached_tokens[who], 0)
+        attempts.cached_tokens != np.where(reads, load.cached_tokens[who], 0)
     )
     yield check_rows("input tokens", wrong, "prompt differs from the workload's")
-    yield check_rows("output tokens", _wrong_output(records, scenario, catalog), "not min(answer, cap)")
-    yield _sums(records, scenario, catalog)
+    wrong = np.where(reads, _wrong_output(records, scenario, catalog), _any_output(attempts))
+    yield check_rows("output tokens", wrong, "not min(answer, cap)")
+    yield _sums(records, scenario, catalog, reads)
 
 
 def looks_up(endpoint: Endpoint) -> bool:
     """Whether the run finds what is cached; else it is drawn with the load."""
     return getattr(endpoint, "context_cache", None) is not None
+
+
+def _any_output(attempts: Attempts) -> Mask:
+    return np.asarray((attempts.output_tokens != 0) | (attempts.thinking_tokens != 0))
 
 
 def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mask:
@@ -138,11 +146,10 @@ def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mas
     output, thinking = attempts.output_tokens, attempts.thinking_tokens
     used = output.astype(np.int64) + thinking
     cap = _caps(records, scenario, catalog)
-    begun = ~np.isnan(attempts.begin_s)
     cut_short = _cancelled(attempts, scenario)
     whole = (output == asked) | ((used == cap) & (output < asked) & (output >= 1))
     fine = (output >= 0) & (thinking >= 0) & (output <= asked) & (used <= cap) & (whole | cut_short)
-    return np.asarray(np.where(begun, ~fine, used != 0))
+    return np.asarray(~fine)
 
 
 def _cancelled(attempts: Attempts, scenario: Scenario) -> Mask:
@@ -170,8 +177,8 @@ def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.
     return caps
 
 
-def _sums(records: Records, scenario: Scenario, catalog: Catalog) -> Check:
-    """Totals by class, by endpoint and by hand; begun attempts against the workload."""
+def _sums(records: Records, scenario: Scenario, catalog: Catalog, reads: Mask) -> Check:
+    """Totals by class, by endpoint and by hand; attempts that read a prompt against the workload."""
     attempts, load = records.attempts, records.workload
     found, same = [], True
     for name in ("input_tokens", "cached_tokens", "thinking_tokens", "output_tokens"):
@@ -181,9 +188,8 @@ def _sums(records: Records, scenario: Scenario, catalog: Catalog) -> Check:
         by_endpoint = np.bincount(attempts.endpoint, weights=column)
         same &= total == int(by_class.sum()) == int(by_endpoint.sum())
         found.append(f"{name.removesuffix('_tokens')} {total}")
-    begun = ~np.isnan(attempts.begin_s)
-    services = np.bincount(attempts.request[begun], minlength=len(load))
-    media = sum(int(tokens[begun].sum()) for tokens in media_recounted(records, scenario, catalog).values())
+    services = np.bincount(attempts.request[reads], minlength=len(load))
+    media = sum(int(tokens[reads].sum()) for tokens in media_recounted(records, scenario, catalog).values())
     asked = int(services @ load.input_tokens.astype(np.int64)) + media
     same &= asked == int(attempts.input_tokens.sum(dtype=np.int64))
     return Check("tokens conserved", same, ", ".join(found))

@@ -21,9 +21,11 @@ from sim.audit_caches import cache_checks
 from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
 from sim.audit_prompts import media_recounted, prompts_asked
+from sim.audit_responses import response_checks
 from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
 from sim.scenario import Contention, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_caches import ResponseCache
 from sim.scenario_media import MediaKind
 from sim.timeline import timeline
 from sim.world import Place, resolve
@@ -62,6 +64,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield _reservation(records, scenario, catalog, place, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
             yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
+        if isinstance(place.spec, ResponseCache):
+            yield from response_checks(records, place, index)
         if place.context_cache is not None:
             yield from cache_checks(records, place, index)
         if isinstance(place.spec, Instances):

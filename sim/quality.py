@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from profiles.catalog import Catalog
 from sim.records import Outcome, Records
+from sim.response_origins import origins
 from sim.scenario import Scenario
 
 Floats = NDArray[np.float64]
@@ -38,8 +39,14 @@ def chances(records: Records, scenario: Scenario, catalog: Catalog) -> Floats:
     by_name = abilities(scenario, catalog)
     ability = np.array([_or_nan(by_name[name]) for name in records.endpoint_names] + [np.nan])
     served = records.requests.outcome == Outcome.SERVED
-    by_request = ability[records.requests.endpoint]  # endpoint -1, none made, reads the NaN at the end
+    by_request = ability[_answered_by(records, scenario)]  # endpoint -1, none made, reads the NaN at the end
     return np.where(served, adequate_chance(by_request, records.workload.difficulty), 0.0)
+
+
+def _answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
+    """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
+    front = [k for k, name in enumerate(records.endpoint_names) if name not in scenario.routable]
+    return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
 
 
 def _or_nan(value: float | None) -> float:

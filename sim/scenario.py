@@ -28,7 +28,7 @@ from sim.scenario_arrivals import (
     WeibullRenewal,
     events_per_s,
 )
-from sim.scenario_caches import ContextCache
+from sim.scenario_caches import ContextCache, ResponseCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
 from sim.scenario_events import Event, Surroundings, check_event
 from sim.scenario_instances import Batching, Growth, Hardware, StepTime
@@ -156,7 +156,7 @@ class Instances(_Endpoint):
             )
 
 
-Endpoint = Annotated[PayAsYouGo | Provisioned | Instances, Field(discriminator="buy")]
+Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | ResponseCache, Field(discriminator="buy")]
 
 
 # --- the client, the study, the whole ---------------------------------------------------------
@@ -332,7 +332,19 @@ class Scenario(Strict):
         for name, endpoint in self.endpoints.items():
             if endpoint.then is not None:
                 self._check_chain(name)
+        self._check_response_cache()
         return self
+
+    def _check_response_cache(self) -> None:
+        caches = [name for name in self.endpoints if name not in self.routable]
+        if not self.routable:
+            raise ValueError(f"endpoints: given only {caches[0]!r}; right: an endpoint behind it, too")
+        if len(caches) > 1:
+            raise ValueError(f"endpoints.{caches[1]}: given a second response cache; right: one at most")
+        if caches and not any(spec.queries for spec in self.classes.values()):
+            raise ValueError(
+                f"endpoints.{caches[0]}: no class has queries that come again, so it would stay empty"
+            )
 
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
@@ -371,6 +383,11 @@ class Scenario(Strict):
         return self
 
     @property
+    def routable(self) -> dict[str, Endpoint]:
+        """Endpoints that a policy may choose: all but a response cache, which stands in front of them."""
+        return {n: e for n, e in self.endpoints.items() if not isinstance(e, ResponseCache)}
+
+    @property
     def expected_arrivals(self) -> float:
         """Requests of a run in the mean, at most; of a fan-out its jobs, of a trace none."""
         return sum(_expected(spec, self.duration_s) for spec in self.classes.values())
@@ -378,8 +395,8 @@ class Scenario(Strict):
     def _check_chain(self, name: str) -> None:
         seen = [name]
         while (following := self.endpoints[seen[-1]].then) is not None:
-            if following not in self.endpoints:
-                known = ", ".join(self.endpoints)
+            if following not in self.routable:
+                known = ", ".join(self.routable)
                 raise ValueError(
                     f"endpoints.{seen[-1]}.then: given {following!r}; right: one of the endpoints "
                     f"{known}{nearest(following, self.endpoints)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from sim.distributions import Distribution, NonNegative, Positive, Share, Strict
+from sim.distributions import Constant, Distribution, NonNegative, Positive, Share, Strict
 
 Kinds = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 
@@ -59,3 +59,21 @@ class ExplicitCache(_ContextCache):
 
 
 ContextCache = Annotated[ImplicitCache | ExplicitCache, Field(discriminator="kind")]
+
+
+class ResponseCache(Strict):
+    """Answers given before, kept in front of all endpoints: a query asked again is answered without a call.
+
+    It holds the ``entries`` answers used last (LRU), each for ``ttl_s`` from when it was made. It is no place
+    a policy can choose.
+    """
+
+    buy: Literal["response_cache"]
+    entries: Kinds
+    ttl_s: Positive = 86_400.0
+    latency: Distribution = Constant(value=0.02)  # of an answer that is found, seconds
+    model: ClassVar[None] = None
+    channel: ClassVar[Literal["vertex"]] = "vertex"
+    region: ClassVar[Literal["global"]] = "global"
+    thinking_level: ClassVar[None] = None
+    then: ClassVar[None] = None

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
 from sim.scenario_arrivals import Arrivals
-from sim.scenario_caches import Prefixes
+from sim.scenario_caches import Prefixes, Queries
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
 from sim.scenario_media import Media
 
@@ -108,6 +108,7 @@ class RequestClass(Strict):
     media: Media | None = None  # beside the text, which input_tokens counts
     cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
     prefixes: Prefixes | None = None  # beginnings that prompts of the class share
+    queries: Queries | None = None  # questions that come again word for word
     thinking_tokens: Distribution | None = None  # default: the model's own law
     thinking_level: str | None = None  # default: the model's own
     max_output_tokens: Tokens | None = None
@@ -132,6 +133,8 @@ class RequestClass(Strict):
             raise ValueError("a trace brings its own lengths: remove input_tokens and output_tokens")
         if self.trace is not None and (self.session is not None or self.rank_correlation):
             raise ValueError("a trace brings its own order: remove session and rank_correlation")
+        if self.session is not None and self.queries is not None:
+            raise ValueError("queries are for single requests: no turn of a conversation comes again")
         if self.trace is not None and self.prefixes is not None:
             raise ValueError("a trace brings its own prompts: remove prefixes")
         if self.session is not None and self.rank_correlation:

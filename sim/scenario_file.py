@@ -209,7 +209,7 @@ def _check_routing(scenario: Scenario, where: str) -> None:
     from sim.policies import build_policy
 
     try:
-        build_policy(scenario.routing, scenario.endpoints)
+        build_policy(scenario.routing, scenario.routable)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

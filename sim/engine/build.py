@@ -13,12 +13,14 @@ from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_
 from sim.engine.client import Client
 from sim.engine.clock import Clock
 from sim.engine.events import Laws, calendar_of, laws_of
+from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
 from sim.policies.view import EndpointFacts, EndpointView, MediaTokens, Requests, System
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_caches import ResponseCache
 from sim.stations.base import Services, Station
 from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
@@ -29,6 +31,7 @@ from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
 from sim.stations.prompts import Prompts, counted, prompts_of
 from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
+from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
 from sim.timeline import timeline
 from sim.workload.columns import Workload
@@ -48,9 +51,11 @@ def build_floor(world: World, load: Workload) -> Floor:
     """Stations for every endpoint of the world, and the client that calls them."""
     scenario = world.scenario
     clock = Clock()
-    policy = build_policy(scenario.routing, scenario.endpoints)
+    policy = build_policy(scenario.routing, scenario.routable)
     requests = Requests(load, scenario.classes)
     kind = GuardedClient if is_guarded(scenario.client) else Client
+    front = next((place for place in world.places if isinstance(place.spec, ResponseCache)), None)
+    kind = kind if front is None else remembering(kind)
     client = kind(scenario.client, clock, requests, load.luck.key("jitter"), load)
     spells = timeline(scenario, load.luck)
     laws = {place.name: laws_of(place, spells) for place in world.places}
@@ -66,7 +71,10 @@ def build_floor(world: World, load: Workload) -> Floor:
     for name, station in stations.items():
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
-    views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in world.places}
+    if front is not None:
+        give_memory(client, stations[front.name], front.spec, load)
+    open_to_all = [place for place in world.places if place is not front]
+    views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in open_to_all}
     system = System(views, lambda: clock.now)
     client.meet(stations, system, _ready(policy, load, scenario, system, stations))
     return Floor(clock, client, tuple(stations.values()))
@@ -119,6 +127,8 @@ def _of_kind(
 ) -> Station:
     spec = place.spec
     common = (place.name, index, clock, client, services)
+    if isinstance(spec, ResponseCache):
+        return MemoryStation(*common)
     if isinstance(spec, Instances):
         if spec.batching is None:
             return InstanceStation(*common, spec, _levels(load))

@@ -46,6 +46,7 @@ def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:
 def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> Attempts:
     begun = ~np.isnan(log.begin_s)
     worked = _worked_off(log, begun, stations)
+    reads = begun & np.array([station.reads_prompts for station in stations])[log.endpoint]
     return Attempts(
         request=log.request.astype(np.int32),
         number=log.number.astype(np.int32),
@@ -59,8 +60,8 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         first_s=worked.first_s,
         end_s=log.end_s,
         free_s=worked.free_s,
-        input_tokens=_read(log, begun, stations),
-        cached_tokens=np.where(begun, _cached(load, log, stations), 0).astype(np.int32),
+        input_tokens=_read(log, reads, stations),
+        cached_tokens=np.where(reads, _cached(load, log, stations), 0).astype(np.int32),
         thinking_tokens=worked.thinking,
         output_tokens=worked.output,
         reserved_tokens=log.reserved,
@@ -183,7 +184,7 @@ def _requests(
     end_s[made] = attempts.end_s[row]
     outcome[np.array(undecided, dtype=np.int64)] = Outcome.UNFINISHED
     away = np.array(turned_away, dtype=np.int64)
-    outcome[away] = Outcome.REJECTED
+    outcome[away], first_s[away] = Outcome.REJECTED, np.nan  # an earlier stage may have been served
     end_s[away] = np.where(np.isnan(end_s[away]), arrival_s[away], end_s[away])
     return Requests(
         arrival_s=arrival_s,

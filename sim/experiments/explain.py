@@ -29,7 +29,7 @@ class Reasoning:
 
 def reasons_by_class(world: World) -> dict[str, tuple[Reasoning, ...]]:
     """Reasons for the first requests of each class; empty for a policy that gives none."""
-    policy = build_policy(world.scenario.routing, world.scenario.endpoints)
+    policy = build_policy(world.scenario.routing, world.scenario.routable)
     if not isinstance(policy, Rules):
         return {}
     load = sample(world.scenario, Luck(world.scenario.seed))

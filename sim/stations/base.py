@@ -115,6 +115,7 @@ class Station:
     """An endpoint while it runs; this base serves every call at once."""
 
     servers = math.inf
+    reads_prompts = True  # and makes tokens
     draws_cached = True  # cached tokens are those drawn with the load; False: the run finds them
 
     def __init__(self, name: str, index: int, clock: Clock, client: Caller, services: Services) -> None:

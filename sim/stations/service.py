@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.schema import ModelProfile
+from sim.distributions import Distribution
 from sim.scenario import Endpoint, Instances
+from sim.scenario_caches import ResponseCache
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -49,6 +51,9 @@ def draw_service(
 
     ``levels`` holds the thinking level of each class (None: the model's own).
     """
+    if isinstance(endpoint, ResponseCache):
+        took_s, nothing = _own_law(name, endpoint.latency, load, k), np.zeros(len(load), dtype=np.int64)
+        return Service(took_s, took_s, nothing, nothing)
     thinking = _thinking(name, endpoint, model, load, k, levels)
     cap = _output_cap(model, load)
     thinking = np.minimum(thinking, cap - 1)  # the cap covers thoughts and answer together
@@ -57,10 +62,14 @@ def draw_service(
         unknown = np.zeros(len(load))  # the run makes the times
         return Service(unknown, unknown, thinking, output)
     if endpoint.latency is not None:
-        total = endpoint.latency.draw(load.luck.rng(f"latency/{name}", k), len(load))
+        total = _own_law(name, endpoint.latency, load, k)
         return Service(total, total, thinking, output)
     assert model is not None  # the scenario refuses an endpoint with neither
     return _by_law(name, model, load, k, thinking, output)
+
+
+def _own_law(name: str, law: Distribution, load: Workload, k: int) -> Floats:
+    return law.draw(load.luck.rng(f"latency/{name}", k), len(load))
 
 
 def _by_law(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.luck import Luck
 from sim.scenario_media import MediaKind
 
-OPTIONAL = ("prefix", "prefix_tokens", "history_tokens")
+OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query")
 _NO_COLUMNS = ("class_names", "luck", "labels", "media")
 
 
@@ -57,6 +57,7 @@ class Workload:
     prefix: NDArray[np.int32] | None = None  # which shared text the prompt begins with; -1: none
     prefix_tokens: NDArray[np.int32] | None = None  # and its length
     history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
+    query: NDArray[np.int32] | None = None  # which question it asks, if that may come again; -1: none
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -1,8 +1,8 @@
-"""Which shared text each prompt begins with: drawn before the clock starts, whatever becomes of it."""
+"""Which shared text a prompt begins with, which question it asks: drawn before the clock starts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario_caches import Prefixes
+from sim.scenario_caches import Prefixes, Queries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -53,6 +53,22 @@ def draw_prefixes(name: str, spec: Prefixes, luck: Luck, n: int) -> tuple[Ints, 
         raise ValueError(f"drew a length of {lengths.min():.3g} tokens; right: 1 or more, so give min")
     ids = zipf_ranks(luck.uniforms(f"prefix/{name}", n), spec.count, spec.zipf)
     return ids, lengths[ids].astype(np.int32)
+
+
+def query_column(
+    classes: Mapping[str, Queries | None], luck: Luck, sizes: Sequence[int], order: NDArray[np.intp]
+) -> dict[str, Ints]:
+    """Which question each request asks, numbered through the classes; none where no class asks again."""
+    if not any(classes.values()):
+        return {}
+    drawn, start = [], 0
+    for (name, spec), n in zip(classes.items(), sizes, strict=True):
+        if spec is None:
+            drawn.append(np.full(n, -1, dtype=np.int32))
+            continue
+        drawn.append(start + zipf_ranks(luck.uniforms(f"query/{name}", n), spec.distinct, spec.zipf))
+        start += spec.distinct
+    return {"query": np.concatenate(drawn).astype(np.int32)[order]}
 
 
 def merged(

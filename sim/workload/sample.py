@@ -28,7 +28,7 @@ from sim.timeline import Steps, crowding, timeline
 from sim.workload.arrivals import batched
 from sim.workload.columns import Labels, Workload
 from sim.workload.media import draw_media
-from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings
+from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
 from sim.workload.rates import Span
 from sim.workload.sessions import Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
@@ -280,6 +280,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         think_s=column("think_s"),
         group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
         **merged([load.beginnings for load in loads], sizes, order),
+        **query_column({name: spec.queries for name, spec in scenario.classes.items()}, luck, sizes, order),
     )
 
 
