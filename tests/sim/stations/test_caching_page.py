@@ -20,7 +20,8 @@ def test_the_example_runs_and_passes_its_audit(block):
     spec = parse_scenario(yaml.safe_load(block) | {"duration_s": 600.0})
     records = run(spec)
     assert audit(records, spec, catalog(), bill(records, spec, catalog())).failures == ()
-    assert records.attempts.cached_tokens.any()
+    found = records.attempts.cached_tokens.any() or (records.requests.endpoint == 1).any()
+    assert found  # in a context cache, or in memory
 
 
 def test_the_table_of_storage():
