@@ -41,6 +41,8 @@ class Reason(IntEnum):
     CONTENTION = 8  # above the priority threshold while the shared pool was pressed
     OUTAGE = 9  # 503: the endpoint was down
     SERVER_ERROR = 10  # 5xx of a single call
+    CONCURRENT = 11  # too many calls under way
+    ENQUEUED_TOKENS = 12  # too many input tokens under way
 
 
 class Leave(IntEnum):
@@ -98,6 +100,18 @@ class Attempts:
         return len(self.request)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What errors said besides their reason, one row an attempt that was answered with one."""
+
+    attempt: NDArray[np.int64]  # row of `Attempts`
+    delay_s: Floats  # the retry delay it came with; 0: none, infinite: it can never pass
+    scope: NDArray[
+        np.int16
+    ]  # place among `World.scopes` of the limit it met; -1: the endpoint's own, or none
+
+
+NO_REFUSALS = Refusals(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int16))
 UsageUnit = Literal["instance_hour"] | Unit
 
 
@@ -164,6 +178,8 @@ class Records:
     ended_s: float  # when the clock stopped
     usage: tuple[Usage, ...] = ()
     stays: Stays | None = None  # on instances that batch or preempt; None where there are none
+    refusals: Refusals = NO_REFUSALS
+    scopes: tuple[str, ...] = ()  # names of the limits that several endpoints share
 
     def in_service(self, endpoint: int) -> tuple[Floats, Floats]:
         """Begin and end of each stretch of service at an endpoint; a call that is preempted has several."""

@@ -42,6 +42,9 @@ MAX_DURATION_S = 10 * 366 * 86_400.0
 MAX_REQUESTS = 100_000_000  # of one class in one run: 4 GB of columns
 
 
+Algorithm = Literal["fixed_window", "token_bucket", "tick_bucket", "sliding_log", "sliding_log_all"]
+
+
 # --- endpoints --------------------------------------------------------------------------------
 
 
@@ -54,13 +57,16 @@ class Limits(Strict):
     rpm: Count | None = None
     input_tpm: Count | None = None
     rpd: Count | None = None
-    algorithm: Literal["fixed_window", "token_bucket", "sliding_log", "sliding_log_all"] = "fixed_window"
+    concurrent: Count | None = None  # calls under way at once
+    enqueued_tokens: Count | None = None  # input tokens of the calls under way
+    algorithm: Algorithm = "fixed_window"
     window_s: Positive = 60.0
-    burst_share: Share = 1.0  # token bucket: capacity as a share of one window's limit
+    burst_share: Share = 1.0  # buckets: capacity as a share of one window's limit
+    tick_s: Positive = 1.0  # tick bucket: it is refilled that often, not continuously
 
     @model_validator(mode="after")
     def _some_burst(self) -> Self:
-        if self.algorithm == "token_bucket" and self.burst_share == 0:
+        if self.algorithm in ("token_bucket", "tick_bucket") and self.burst_share == 0:
             raise ValueError("burst_share must be above 0: an empty bucket admits nothing")
         return self
 
@@ -106,6 +112,7 @@ class PayAsYouGo(_Endpoint):
     service: Literal["standard", "priority", "flex"] = "standard"
     tier: str | None = None
     limits: Limits | None = None
+    scopes: tuple[Name, ...] = ()  # limits_scopes that its calls draw on besides
     contention: Contention | None = None
     context_cache: ContextCache | None = None  # None: cached tokens are those drawn with the class
 
@@ -129,6 +136,7 @@ class Provisioned(_Endpoint):
     term: Literal["1_week", "1_month", "3_months", "1_year"] = "1_month"
     on_excess: Literal["spill", "refuse"] = "spill"
     spill_limits: Limits | None = None
+    scopes: tuple[Name, ...] = ()  # limits_scopes that what spills draws on besides
     window_s: Positive | None = None  # default: by GSU count, from the catalogue
     first_estimate_tokens: Tokens = 1_000
     context_cache: ContextCache | None = None
@@ -285,6 +293,7 @@ class Scenario(Strict):
     routing: dict[str, Any]
     client: Client = Client()
     governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
+    limits_scopes: dict[Name, Limits] = Field(default={})  # limits that several endpoints share
     events: tuple[Event, ...] = ()  # what goes wrong, or changes, and when
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()
@@ -347,6 +356,18 @@ class Scenario(Strict):
             )
 
     @model_validator(mode="after")
+    def _known_scopes(self) -> Self:
+        for name, endpoint in self.endpoints.items():
+            for k, scope in enumerate(getattr(endpoint, "scopes", ())):
+                if scope not in self.limits_scopes:
+                    known = ", ".join(self.limits_scopes) or "none is given"
+                    raise ValueError(
+                        f"endpoints.{name}.scopes.{k}: given {scope!r}; right: one of limits_scopes: {known}"
+                        f"{nearest(scope, self.limits_scopes)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _events_fit(self) -> Self:
         for k, event in enumerate(self.events):
             check_event(event, f"events.{k}", self._surroundings())
@@ -364,7 +385,7 @@ class Scenario(Strict):
             endpoints=list(self.endpoints),
             classes=list(self.classes),
             drawn_classes=[name for name, spec in self.classes.items() if spec.trace is None],
-            scopes=[],
+            scopes=list(self.limits_scopes),
             models=list(dict.fromkeys(e.model for e in self.endpoints.values() if e.model is not None)),
             timed=timed,
             switchable=[n for n in timed if n not in bound and self.endpoints[n].model is not None],

@@ -135,7 +135,7 @@ class InstanceLoss(_Event):
 
 
 Event = Annotated[
-    Outage | Errors | Brownout | Failover | Spike,
+    Outage | Errors | Brownout | QuotaCut | Failover | Spike,
     Field(discriminator="kind"),
 ]
 

@@ -176,7 +176,10 @@ def attempt_columns(records: Records) -> Columns:
     """One row an attempt, in the order in which they ended; the endpoint by name."""
     columns: Columns = {field.name: getattr(records.attempts, field.name) for field in fields(Attempts)}
     columns["endpoint"] = _named(records.attempts.endpoint, records.endpoint_names)
-    return columns
+    delay_s, scope = np.full(len(records.attempts), np.nan), np.full(len(records.attempts), -1)
+    delay_s[records.refusals.attempt] = records.refusals.delay_s
+    scope[records.refusals.attempt] = records.refusals.scope
+    return columns | {"retry_delay_s": delay_s, "limit_scope": _named(scope, records.scopes)}
 
 
 def usage_columns(records: Records) -> Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from profiles.catalog import Catalog, load_catalog
@@ -17,6 +17,7 @@ from sim.scenario_caches import ContextCache
 from sim.scenario_labels import GOVERNANCE
 
 UNLIMITED = Limits()
+PRIORITY_SHARE = 0.3  # RATE, 2026-08-18: priority traffic has its own limit of 0.3 times the standard one
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Place:
     model: ModelProfile | None
     limits: Limits  # what pay-as-you-go calls must pass; for a reservation, its overflow
     least_cached: int = 1  # tokens a prefix must have to be kept by a context cache
+    scopes: tuple[str, ...] = ()  # of the world's scopes, those its calls draw on
     later: Mapping[str, ModelProfile] = field(default_factory=dict)  # models an event switches it to
 
     @property
@@ -43,6 +45,7 @@ class World:
     scenario: Scenario
     catalog: Catalog
     places: tuple[Place, ...]
+    scopes: Mapping[str, Limits] = field(default_factory=dict)  # limits that several endpoints share
 
     def place(self, name: str) -> Place:
         """The endpoint called ``name``."""
@@ -63,7 +66,8 @@ def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
     if catalog is None:
         catalog = load_catalog(*(Path(path) for path in scenario.profiles))
     places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
-    return World(scenario, catalog, places)
+    places, quotas = shared_quotas(places)
+    return World(scenario, catalog, places, scenario.limits_scopes | quotas)
 
 
 def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> Place:
@@ -72,7 +76,8 @@ def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> P
         model = catalog.model(spec.model, scenario.prices_on)
         _check_sold(scenario, name, spec, model)
     limits = _limits(scenario, name, spec, model)
-    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model))
+    scopes = getattr(spec, "scopes", ())
+    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model), scopes)
 
 
 def _check_sold(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:
@@ -104,6 +109,39 @@ def _limits(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile |
         )
     row = model.quota(spec.channel, spec.tier, scenario.prices_on)  # type: ignore[arg-type]
     return Limits(rpm=row.limit("rpm"), input_tpm=row.limit("input_tpm"), rpd=row.limit("rpd"))
+
+
+def shared_quotas(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], dict[str, Limits]]:
+    """Endpoints of one model and tier draw on one quota; priority calls have a smaller one of their own, too.
+
+    A tier's quota is the project's, however many endpoints the project calls (Developer API: "per project,
+    not per key"), and priority traffic has 0.3 times the standard limits and counts towards those as well.
+    """
+    sharers: dict[str, list[Place]] = {}
+    for place in places:
+        if isinstance(place.spec, PayAsYouGo) and place.spec.tier is not None and place.model is not None:
+            sharers.setdefault(f"{place.model.name} {place.spec.channel} {place.spec.tier}", []).append(place)
+    quotas = {key: found[0].limits for key, found in sharers.items() if len(found) > 1}
+    moved = {
+        place.name: _drawing_on(place, key, key in quotas)
+        for key, found in sharers.items()
+        for place in found
+    }
+    return tuple(moved.get(place.name, place) for place in places), quotas
+
+
+def _drawing_on(place: Place, quota: str, is_shared: bool) -> Place:
+    spec = place.spec
+    priority = isinstance(spec, PayAsYouGo) and spec.service == "priority" and spec.channel == "gemini_api"
+    own = _times(place.limits, PRIORITY_SHARE) if priority else UNLIMITED if is_shared else place.limits
+    return replace(place, limits=own, scopes=(*place.scopes, quota) if is_shared else place.scopes)
+
+
+def _times(limits: Limits, share: float) -> Limits:
+    """Limits of part of the traffic, in whole calls and tokens, at least 1."""
+    counted = {name: getattr(limits, name) for name in ("rpm", "input_tpm", "rpd")}
+    smaller = {name: max(1, int(share * value)) for name, value in counted.items() if value is not None}
+    return limits.model_copy(update=smaller)
 
 
 def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,21 +20,24 @@ from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
 from sim.policies.view import EndpointFacts, EndpointView, MediaTokens, Requests, System
+from sim.records import Lane
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_caches import ResponseCache
+from sim.scenario_events import Event
+from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
 from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
 from sim.stations.eventful import attend
 from sim.stations.instances import InstanceStation
-from sim.stations.limiters import Limiters
 from sim.stations.payg import PaygStation
 from sim.stations.prompts import Prompts, counted, prompts_of
 from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
-from sim.timeline import timeline
+from sim.stations.traits import give_releasing
+from sim.timeline import Spell, cut_of, timeline
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
 
@@ -45,6 +49,24 @@ class Floor:
     clock: Clock
     client: Client
     stations: tuple[Station, ...]
+    scopes: tuple[str, ...]  # names of the limits that several endpoints share
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What the stations of one run are built from."""
+
+    world: World
+    load: Workload
+    clock: Clock
+    client: Client
+    spells: tuple[Spell[Event], ...]
+    shared: Mapping[str, Meters]  # the running limits of scopes
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of the world."""
+        return self.world.scenario
 
 
 def build_floor(world: World, load: Workload) -> Floor:
@@ -58,10 +80,10 @@ def build_floor(world: World, load: Workload) -> Floor:
     kind = kind if front is None else remembering(kind)
     client = kind(scenario.client, clock, requests, load.luck.key("jitter"), load)
     spells = timeline(scenario, load.luck)
+    site = _Site(world, load, clock, client, spells, _shared(world, spells))
     laws = {place.name: laws_of(place, spells) for place in world.places}
     stations = {
-        place.name: _station(place, index, clock, client, load, scenario, laws[place.name])
-        for index, place in enumerate(world.places)
+        place.name: _station(site, place, index, laws[place.name]) for index, place in enumerate(world.places)
     }
     if spells:
         for place in world.places:
@@ -77,7 +99,15 @@ def build_floor(world: World, load: Workload) -> Floor:
     views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in open_to_all}
     system = System(views, lambda: clock.now)
     client.meet(stations, system, _ready(policy, load, scenario, system, stations))
-    return Floor(clock, client, tuple(stations.values()))
+    return Floor(clock, client, tuple(stations.values()), tuple(world.scopes))
+
+
+def _shared(world: World, spells: tuple[Spell[Event], ...]) -> dict[str, Meters]:
+    start_utc, duration_s = world.scenario.start_utc, world.scenario.duration_s
+    return {
+        name: meters(limits, start_utc, duration_s, k, cut_of(spells, name, scope=True))
+        for k, (name, limits) in enumerate(world.scopes.items())
+    }
 
 
 def _view(station: Station, facts: EndpointFacts) -> EndpointView:
@@ -100,55 +130,72 @@ def _ready(
     return prepared(policy, scenario.classes, system)
 
 
-def _station(
-    place: Place, index: int, clock: Clock, client: Client, load: Workload, scenario: Scenario, laws: Laws
-) -> Station:
-    levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
-    prompts = prompts_of(load, scenario.classes, place.model, place.name)
-    text = seen_by(place, load)
+def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
+    classes = site.scenario.classes
+    levels = tuple(classes[name].thinking_level for name in site.load.class_names)
+    prompts = prompts_of(site.load, classes, place.model, place.name)
+    text = seen_by(place, site.load)
     load = counted(text, prompts)
     services = Services(partial(laws.draw, place, load, levels))
-    station = _of_kind(place, index, clock, client, services, load, prompts, scenario)
+    common = (place.name, index, site.clock, site.client, services)
+    if isinstance(place.spec, ResponseCache):
+        station: Station = MemoryStation(*common)
+    elif isinstance(place.spec, Instances):
+        station = _instances(place.spec, common, load)
+    else:
+        station = _rented(site, place, common, load, prompts)
     station.prompts = prompts
     station.too_long = too_long(place.model, load)
     give_cache(station, place, text, laws)  # what prompts begin with is text
     return station
 
 
-def _of_kind(
-    place: Place,
-    index: int,
-    clock: Clock,
-    client: Client,
-    services: Services,
-    load: Workload,
-    prompts: Prompts,
-    scenario: Scenario,
-) -> Station:
+_Common = tuple[str, int, Clock, Client, Services]
+
+
+def _instances(spec: Instances, common: _Common, load: Workload) -> Station:
+    if spec.batching is None:
+        return InstanceStation(*common, spec, _levels(load))
+    lengths = (load.input_tokens.tolist(), load.cached_tokens.tolist())
+    return BatchingStation(*common, spec, lengths, _levels(load))
+
+
+def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts: Prompts) -> Station:
+    """What is bought of the provider: by the token, or reserved."""
     spec = place.spec
-    common = (place.name, index, clock, client, services)
-    if isinstance(spec, ResponseCache):
-        return MemoryStation(*common)
-    if isinstance(spec, Instances):
-        if spec.batching is None:
-            return InstanceStation(*common, spec, _levels(load))
-        lengths = (load.input_tokens.tolist(), load.cached_tokens.tolist())
-        return BatchingStation(*common, spec, lengths, _levels(load))
-    limiters = Limiters(place.limits, scenario.start_utc, scenario.duration_s)
+    plain = isinstance(spec, PayAsYouGo) and spec.contention is None and spec.context_cache is None
+    if plain and place.limits == UNLIMITED and not place.scopes:
+        return Station(*common)
+    limiters, input_tokens = _limiters(site, place), load.input_tokens.tolist()
     if isinstance(spec, PayAsYouGo):
-        if place.limits == UNLIMITED and spec.contention is None and spec.context_cache is None:
-            return Station(*common)
         payg = PaygStation if spec.context_cache is None else CachingPayg
-        return payg(*common, limiters, load.input_tokens.tolist(), _pool(place, load, scenario))
-    assert place.model is not None  # a reservation names its model
+        station: Station = payg(*common, limiters, input_tokens, _pool(place, load, site.scenario))
+    else:
+        station = _reserved(site, place, common, load, prompts, limiters)
+    if limiters.holds:
+        lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
+        give_releasing(station, limiters, input_tokens, lane)
+    return station
+
+
+def _limiters(site: _Site, place: Place) -> Limiters:
+    scenario, cut = site.scenario, cut_of(site.spells, place.name, scope=False)
+    own = meters(place.limits, scenario.start_utc, scenario.duration_s, cut=cut)
+    return Limiters(own, *(site.shared[name] for name in place.scopes))
+
+
+def _reserved(
+    site: _Site, place: Place, common: _Common, load: Workload, prompts: Prompts, limiters: Limiters
+) -> ProvisionedStation:
+    spec = place.spec
+    assert isinstance(spec, Provisioned) and place.model is not None  # noqa: PT018 - it names its model
     throughput = place.model.require_throughput()
-    reservation = reservation_of(spec, throughput, scenario)
-    rates = BurnRates(throughput)
-    if spec.context_cache is not None:
-        cached_burn = CachedBurn(rates, load, prompts, services)
-        return CachingProvisioned(*common, reservation, limiters, load.input_tokens.tolist(), cached_burn)
-    burn = Burn(rates, load, prompts, services)
-    return ProvisionedStation(*common, reservation, limiters, load.input_tokens.tolist(), burn)
+    rates, services = BurnRates(throughput), common[-1]
+    caches = spec.context_cache is not None
+    kind = CachingProvisioned if caches else ProvisionedStation
+    burn = (CachedBurn if caches else Burn)(rates, load, prompts, services)
+    reservation = reservation_of(spec, throughput, site.scenario)
+    return kind(*common, reservation, limiters, load.input_tokens.tolist(), burn)
 
 
 def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None:

@@ -142,6 +142,7 @@ class Client:
         """An error came back at once: try again after the delay, if there is one."""
         call.done, call.outcome = True, outcome
         self.log.add(call, now, outcome, reason)
+        self.log.add_refusal(call.scope, wait_s)
         if reason not in _FINAL:
             self._retry(call, now, wait_s)
 

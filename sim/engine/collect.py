@@ -30,7 +30,8 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     requests = _requests(arrival_s, attempts, floor.client.turned_away, undecided)
     logs = tuple(station.log(ended_s) for station in floor.stations)
     usage = tuple(row for station in floor.stations for row in station.usage(ended_s))
-    return Records(load, requests, attempts, logs, ended_s, usage, stays)
+    refused = floor.client.log.refusals()
+    return Records(load, requests, attempts, logs, ended_s, usage, stays, refused, floor.scopes)
 
 
 def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:

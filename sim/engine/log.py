@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.records import Outcome, Reason
+from sim.records import Outcome, Reason, Refusals
 from sim.stations.base import Call, Station
 
 Floats = NDArray[np.float64]
@@ -53,6 +53,7 @@ class Log:
         self.plain: list[float] = []  # the client appends to it directly
         self._odd_rows: list[int] = []
         self._odd: list[tuple[float, ...]] = []
+        self._refusals: list[tuple[int, float, int]] = []
 
     def add(self, call: Call, now: float, outcome: Outcome, reason: Reason) -> None:
         """Note how a call that is not plain ended; the order is that of `_ODD_FIELDS`."""
@@ -60,6 +61,15 @@ class Log:
         self.plain.extend((call.request, call.station.index, call.begin_s))
         parts = (call.number, call.stage, call.lane, call.service, call.reserved)
         self._odd.append((*parts, call.cached, call.saved_s, outcome, reason, call.send_s, now, call.free_s))
+
+    def add_refusal(self, scope: int, delay_s: float) -> None:
+        """Note what the error of the newest row said besides: whose limit it met, and when to come again."""
+        self._refusals.append((len(self.plain) // _PLAIN - 1, delay_s, scope))
+
+    def refusals(self) -> Refusals:
+        """All errors, in the order of their rows."""
+        rows, delays_s, scopes = zip(*self._refusals, strict=True) if self._refusals else ((), (), ())
+        return Refusals(np.array(rows, np.int64), np.array(delays_s, float), np.array(scopes, np.int16))
 
     def columns(self, arrival_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
         """All rows; ``arrival_s`` is when each request really came."""

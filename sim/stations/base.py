@@ -35,6 +35,7 @@ class Call:
     begin_s = free_s = math.nan
     service = 0  # which service of its request this is
     lane = 0
+    scope = -1  # whose limit refused it; -1: the endpoint's own
     reserved = 0.0  # weighted tokens a reservation set aside
     cached = 0  # tokens of the prompt that a simulated cache held
     unread = 0  # tokens of them that need not be read

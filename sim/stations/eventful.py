@@ -1,7 +1,6 @@
 """A station that goes through events: outages, errors, other times of service, calls handed to another.
 
-Only a scenario with events has such stations: `attend` gives a station that is already built the class that
-looks at the calendar, so that a run without events pays nothing for them, whatever the station's kind.
+Only the stations of a scenario with events have this trait, so that a run without any pays nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from sim.luck import counted_uniform
 from sim.records import Outcome, Reason
 from sim.stations.base import Call, Station
+from sim.stations.traits import give
 from sim.timeline import Steps
 
 
@@ -76,13 +76,9 @@ def _hits(key: int, call: Call) -> float:
 
 def attend(station: Station, calendar: Calendar, others: dict[str, Station]) -> None:
     """Have a built station follow a calendar; all of the run's stations must, before the clock starts."""
-    station.__class__ = _eventful(type(station))
+    give(station, Eventful)
     assert isinstance(station, Eventful)
     station.calendar, station.others = calendar, others  # type: ignore[assignment]
     if calendar.laws > 1:
         station.too_long = frozenset()  # it depends on the law in force: `enter` looks
         station._timed = True  # so that every service asks for its column
-
-
-def _eventful(kind: type[Station]) -> type[Station]:
-    return type(f"Eventful{kind.__name__}", (Eventful, kind), {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sim.engine.clock import Clock
 from sim.records import Outcome, Reason
+from sim.stations.admission import Limiters
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.contention import SharedPool
-from sim.stations.limiters import Limiters
 
 
 class PaygStation(Station):
@@ -33,8 +33,8 @@ class PaygStation(Station):
         if pool is not None and pool.refuses(now, tokens, call.request, call.number):
             self.client.refused(call, now, Outcome.THROTTLED, Reason.CONTENTION, 0.0)
             return
-        wait_s, reason = self._limiters.admit(now, tokens)
-        if wait_s:
+        wait_s, reason, call.scope = self._limiters.admit(now, tokens)
+        if reason:
             self.client.refused(call, now, Outcome.THROTTLED, reason, wait_s)
             return
         if pool is not None:

@@ -19,9 +19,9 @@ import numpy as np
 
 from sim.engine.clock import Clock
 from sim.records import Lane, Outcome, Reason
+from sim.stations.admission import Limiters, up_to_ms
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.burndown import BurnRates
-from sim.stations.limiters import Limiters, up_to_ms
 from sim.stations.prompts import Prompts
 from sim.workload.columns import Workload
 
@@ -114,8 +114,8 @@ class ProvisionedStation(Station):
 
     def _spill_over(self, call: Call, now: float) -> None:
         call.lane = Lane.SPILL.value
-        wait_s, reason = self._spill.admit(now, self._input_tokens[call.request])
-        if wait_s:
+        wait_s, reason, call.scope = self._spill.admit(now, self._input_tokens[call.request])
+        if reason:
             self.client.refused(call, now, Outcome.THROTTLED, reason, wait_s)
         else:
             self._begin(call, now)

@@ -14,12 +14,20 @@ laws = st.one_of(
 )
 limits = st.fixed_dictionaries(
     {
-        "algorithm": st.sampled_from(["fixed_window", "token_bucket", "sliding_log", "sliding_log_all"]),
+        "algorithm": st.sampled_from(
+            ["fixed_window", "token_bucket", "tick_bucket", "sliding_log", "sliding_log_all"]
+        ),
         "rpm": st.one_of(st.none(), st.integers(1, 100)),
         "input_tpm": st.one_of(st.none(), st.integers(1, 200_000)),
         "rpd": st.one_of(st.none(), st.integers(1, 300)),
     },
-    optional={"burst_share": st.sampled_from([0.3, 1.0]), "window_s": st.sampled_from([1.0, 7.3, 60.0])},
+    optional={
+        "burst_share": st.sampled_from([0.3, 1.0]),
+        "window_s": st.sampled_from([1.0, 7.3, 60.0]),
+        "tick_s": st.sampled_from([0.5, 9.0]),
+        "concurrent": st.integers(1, 20),
+        "enqueued_tokens": st.integers(1, 100_000),
+    },
 )
 own_instances = st.builds(
     instances,
@@ -115,6 +123,7 @@ def events(draw, names, kinds):
         "outage": {"endpoints": some},
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
         "brownout": {"endpoints": some, "factor": factor},
+        "quota_cut": {"factor": factor},
         "spike": {
             "factor": factor,
             "classes": st.one_of(st.none(), st.sampled_from(kinds).map(lambda k: [k])),
@@ -162,11 +171,16 @@ def scenarios(draw):
     shops = {name: dict(draw(endpoints)) for name in names}
     if len(names) > 1 and draw(st.booleans()):
         shops[names[0]]["then"] = names[1]
+    scopes = draw(st.dictionaries(st.sampled_from(["s", "t"]), limits, max_size=2))
+    for shop in shops.values():
+        if scopes and shop["buy"] in ("payg", "provisioned"):
+            shop["scopes"] = draw(st.lists(st.sampled_from(sorted(scopes)), unique=True))
     kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
     return scenario(
         shops,
         kinds,
         routing=draw(routings(names)),
+        limits_scopes=scopes,
         events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds)), max_size=3))),
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.audit import audit, peak
-from sim.audit_limits import deepest_draw, fullest_interval, fullest_window
+from sim.audit_quotas import drawn, used_in_interval, used_in_window
 from sim.audit_result import AuditError
 from sim.costs import bill
 from sim.engine.run import simulate
@@ -251,30 +251,32 @@ def columns(rows):
 
 
 @given(calls, st.sampled_from([1.0, 7.0, 60.0]), st.integers(0, 10**6))
-def test_fullest_window_is_the_naive_one(rows, window_s, epoch_s):
+def test_use_of_a_window_is_the_naive_one(rows, window_s, epoch_s):
     at_s, costs = columns(rows)
     sums = {}
     for at, cost in zip(at_s, costs, strict=True):
         index = (epoch_s % window_s + at) // window_s
         sums[index] = sums.get(index, 0) + cost
-    assert fullest_window(at_s, costs, window_s, epoch_s) == max(sums.values())
+    assert used_in_window(at_s, costs, window_s, epoch_s).max() == max(sums.values())
 
 
 @given(calls, st.sampled_from([1.0, 7.0, 60.0]))
-def test_fullest_interval_is_the_naive_one(rows, window_s):
+def test_use_of_an_interval_is_the_naive_one(rows, window_s):
     at_s, costs = columns(rows)
-    naive = max(costs[(at_s > end - window_s) & (at_s <= end)].sum() for end in at_s)
-    assert fullest_interval(at_s, costs, at_s, costs, window_s) == naive
+    naive = [costs[(at_s > end - window_s) & (at_s <= end)].sum() for end in at_s]
+    assert used_in_interval(at_s, costs, at_s, window_s).tolist() == naive
 
 
 @given(calls, st.sampled_from([0.25, 1.0, 4.0]))
-def test_deepest_draw_is_what_a_bucket_must_hold(rows, rate_per_s):
+def test_what_is_drawn_is_what_a_bucket_must_hold(rows, rate_per_s):
     at_s, costs = columns(rows)
-    needed, level, last = 0.0, 0.0, 0.0  # how far below full a bucket would get
+    needed, level, last = [], 0.0, 0.0  # how far below full a bucket would get
     for at, cost in zip(at_s, costs, strict=True):
         level = max(0.0, level - rate_per_s * (at - last)) + cost
-        needed, last = max(needed, level), at
-    assert deepest_draw(at_s, costs, rate_per_s) == pytest.approx(needed)
+        needed.append(level)
+        last = at
+    one_stretch = np.zeros(len(rows), dtype=int)
+    assert drawn(at_s, costs, np.full(len(rows), rate_per_s), one_stretch) == pytest.approx(needed)
 
 
 @given(calls)

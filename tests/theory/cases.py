@@ -259,13 +259,26 @@ def _sliding_log_all(p: Mapping, requests: float) -> Mapping:
 
 
 def _fixed_window_cost(p: Mapping, requests: float) -> Mapping:
-    weighted = zip(p["cost_values_units"], p["cost_probabilities"], strict=True)
-    parts = [{"weight": chance, "of": constant(value)} for value, chance in weighted]
     limits = {"input_tpm": p["limit_units_per_window"]}
     if "limit_requests_per_window" in p:
         limits["rpm"] = p["limit_requests_per_window"]
-    tokens = {"kind": "mixture", "parts": parts}
-    return limited(p["arrival_rate_per_s"], limits, requests, input_tokens=tokens)
+    return limited(p["arrival_rate_per_s"], limits, requests, input_tokens=_costs(p))
+
+
+def _token_bucket_tick(p: Mapping, requests: float) -> Mapping:
+    tpm = round(p["refill_units_per_tick"] / p["tick_s"] * MINUTE_S)
+    share = p["bucket_capacity_units"] / tpm
+    assert share * tpm == p["bucket_capacity_units"]  # in floats, too
+    limits = {"input_tpm": tpm, "algorithm": "tick_bucket", "burst_share": share, "tick_s": p["tick_s"]}
+    return limited(p["arrival_rate_per_s"], limits, requests, input_tokens=_costs(p))
+
+
+def _costs(p: Mapping) -> Mapping:
+    weighted = zip(p["cost_values_units"], p["cost_probabilities"], strict=True)
+    return {
+        "kind": "mixture",
+        "parts": [{"weight": chance, "of": constant(value)} for value, chance in weighted],
+    }
 
 
 def _rpd(p: Mapping, requests: float) -> Mapping:
@@ -335,6 +348,7 @@ _BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
     "priority_nonpreemptive": _cobham,
     "priority_mmc": _priority_mmc,
     "token_bucket": _token_bucket,
+    "token_bucket_tick": _token_bucket_tick,
     "fixed_window": _fixed_window,
     "sliding_log": _sliding_log,
     "sliding_log_all": _sliding_log_all,

@@ -222,6 +222,7 @@ _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "sliding_log_all": limits,
     "fixed_window_cost": limits,
     "fixed_window_cost_joint": limits,
+    "token_bucket_tick": limits,
     "rpd_dst": daily,
     "tandem": tandem,
     "routed_split": split,

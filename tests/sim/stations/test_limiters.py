@@ -8,23 +8,35 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from naive_limiters import NaiveBucket, NaiveCalendar, NaiveSliding, NaiveWindow, forget
+from naive_limiters import (
+    NaiveBucket,
+    NaiveCalendar,
+    NaiveCut,
+    NaiveCutBucket,
+    NaiveSliding,
+    NaiveTicks,
+    NaiveWindow,
+    forget,
+)
 
 from sim.records import Reason
 from sim.scenario import Limits
+from sim.stations.admission import Limiters, meters, pacific_midnights_s, up_to_ms
 from sim.stations.limiters import (
     CalendarWindow,
     FixedWindow,
-    Limiters,
+    Held,
     SlidingLog,
+    TickBucket,
     TokenBucket,
-    pacific_midnights_s,
-    up_to_ms,
+    Varying,
 )
+from sim.timeline import Steps
 
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 TICK_S = 1 / 64  # times and costs are exact in floats, so decisions on a boundary are well defined
 
+CUTS = [(100.0 * k, (0.5, 2.0, 1.0)[k % 3]) for k in range(1, 100_000)]
 EIGHTS_S = [8.0 * k for k in range(1, 100_000)]
 PAIRS = {
     "fixed window": lambda: (FixedWindow(20, 8.0, 3.0), NaiveWindow(20, window_s=8.0, offset_s=3.0)),
@@ -38,7 +50,24 @@ PAIRS = {
         SlidingLog(40, 8.0, count_refused=True),
         NaiveSliding(40, window_s=8.0, count_refused=True),
     ),
+    "tick bucket": lambda: (
+        TickBucket(20, 4.0, 2.0, 1.25),
+        NaiveTicks(20, rate_per_s=4.0, tick_s=2.0, offset_s=1.25),
+    ),
+    "fixed window, cut": lambda: (
+        Varying(FixedWindow(20, 8.0, 3.0), CUTS),
+        NaiveCut(20, inner=NaiveWindow(20, window_s=8.0, offset_s=3.0), cuts=CUTS),
+    ),
+    "sliding log, cut": lambda: (
+        Varying(SlidingLog(20, 8.0, count_refused=False), CUTS),
+        NaiveCut(20, inner=NaiveSliding(20, window_s=8.0), cuts=CUTS),
+    ),
+    "token bucket, cut": lambda: (
+        Varying(TokenBucket(20, 2.0), CUTS),
+        NaiveCutBucket(20, rate_per_s=2.0, cuts=CUTS),
+    ),
 }
+CUT = {name for name in PAIRS if name.endswith("cut")}
 
 
 def decide(limiter, naive, now, cost):
@@ -78,7 +107,7 @@ class LimiterMachine(RuleBasedStateMachine):
     """Waits, calls and calls that heed the wait, in any order hypothesis can think of."""
 
     make = staticmethod(PAIRS["fixed window"])
-    counts_refused = False
+    counts_refused = cut = False
 
     def __init__(self):
         super().__init__()
@@ -93,9 +122,9 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(cost=st.integers(0, 50))
     def call(self, cost):
         wait_s = decide(self.limiter, self.naive, self.now, cost)
-        heeds = 0 < wait_s < math.inf and cost <= 20 and not self.counts_refused
+        heeds = 0 < wait_s < math.inf and cost <= 20 and not self.counts_refused and not self.cut
         self.pending = (self.now + wait_s, cost) if heeds else None
-        if not isinstance(self.limiter, CalendarWindow):  # which only ever counts single requests
+        if not isinstance(self.limiter, CalendarWindow) and not self.cut:  # a calendar counts single requests
             assert (wait_s == math.inf) == (cost > self.naive.limit)
 
     @precondition(lambda self: self.pending is not None)
@@ -108,7 +137,8 @@ class LimiterMachine(RuleBasedStateMachine):
 
 def machine(name):
     refused = name == "sliding log, all"
-    kind = type(name, (LimiterMachine,), {"make": staticmethod(PAIRS[name]), "counts_refused": refused})
+    own = {"make": staticmethod(PAIRS[name]), "counts_refused": refused, "cut": name in CUT}
+    kind = type(name, (LimiterMachine,), own)
     kind.TestCase.settings = settings(
         max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
     )
@@ -120,6 +150,14 @@ TestCalendar = machine("calendar")
 TestTokenBucket = machine("token bucket")
 TestSlidingLog = machine("sliding log")
 TestSlidingLogAll = machine("sliding log, all")
+TestTickBucket = machine("tick bucket")
+TestFixedWindowCut = machine("fixed window, cut")
+TestSlidingLogCut = machine("sliding log, cut")
+TestTokenBucketCut = machine("token bucket, cut")
+
+
+def limiters(start=MIDNIGHT, duration_s=3600.0, **limits):
+    return Limiters(meters(Limits(**limits), start, duration_s))
 
 
 def test_a_boundary_instant_belongs_to_the_new_window():
@@ -155,45 +193,108 @@ def test_equal_stamps_all_count_and_all_leave_together():
 
 
 def test_refused_calls_fill_a_log_that_counts_them():
-    limits = Limits(rpm=1, algorithm="sliding_log_all")
-    limiters = Limiters(limits, MIDNIGHT, 3600.0)
-    answers = [limiters.admit(now, 1)[0] > 0 for now in (0.0, 30.0, 61.0, 100.0, 162.0)]
+    log = limiters(rpm=1, algorithm="sliding_log_all")
+    answers = [log.admit(now, 1)[0] > 0 for now in (0.0, 30.0, 61.0, 100.0, 162.0)]
     assert answers == [False, True, True, True, False]
 
 
-@pytest.mark.parametrize("algorithm", ["fixed_window", "token_bucket", "sliding_log", "sliding_log_all"])
+ALGORITHMS = ["fixed_window", "token_bucket", "tick_bucket", "sliding_log", "sliding_log_all"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_cost_above_the_limit_never_passes(algorithm):
-    limiters = Limiters(Limits(input_tpm=100, algorithm=algorithm), MIDNIGHT, 3600.0)
-    assert limiters.admit(0.0, 101) == (math.inf, Reason.INPUT_TPM)
-    assert Limiters(Limits(input_tpm=100, algorithm=algorithm), MIDNIGHT, 3600.0).admit(0.0, 100)[0] == 0.0
+    small = limiters(input_tpm=100, algorithm=algorithm)
+    assert small.admit(0.0, 101) == (math.inf, Reason.INPUT_TPM, -1)
+    assert limiters(input_tpm=100, algorithm=algorithm).admit(0.0, 100)[0] == 0.0
 
 
-@pytest.mark.parametrize("algorithm", ["fixed_window", "token_bucket", "sliding_log"])
+@pytest.mark.parametrize("algorithm", ["fixed_window", "token_bucket", "tick_bucket", "sliding_log"])
 def test_the_stated_delay_is_enough(algorithm):
     rng = random.Random(7)
-    limiters = Limiters(Limits(rpm=30, input_tpm=900, algorithm=algorithm), MIDNIGHT, 1e6)
+    both = limiters(duration_s=1e6, rpm=30, input_tpm=900, algorithm=algorithm)
     now, heeded = 0.0, 0
     while heeded < 500:
         now += rng.expovariate(1.0)
         tokens = rng.randrange(1, 120)
-        wait_s, _ = limiters.admit(now, tokens)
+        wait_s, *_ = both.admit(now, tokens)
         if wait_s:
             now, heeded = now + wait_s, heeded + 1
-            assert limiters.admit(now, tokens)[0] == 0.0
+            assert both.admit(now, tokens)[0] == 0.0
 
 
 def test_a_call_passes_all_limits_or_takes_from_none():
-    limiters = Limiters(Limits(rpm=2, input_tpm=100), MIDNIGHT, 3600.0)
-    assert limiters.admit(0.0, 90) == (0.0, Reason.NONE)
-    assert limiters.admit(1.0, 20)[1] == Reason.INPUT_TPM  # takes no request of the two a minute
-    assert limiters.admit(2.0, 10) == (0.0, Reason.NONE)
-    assert limiters.admit(3.0, 1)[1] == Reason.RPM  # both are used up: the first of equal waits is named
+    both = limiters(rpm=2, input_tpm=100)
+    assert both.admit(0.0, 90)[1] == Reason.NONE
+    assert both.admit(1.0, 20)[1] == Reason.INPUT_TPM  # takes no request of the two a minute
+    assert both.admit(2.0, 10)[1] == Reason.NONE
+    assert both.admit(3.0, 1)[1] == Reason.RPM  # both are used up: the first of equal waits is named
+
+
+def test_a_scope_is_shared_and_takes_from_all_or_none():
+    """Two endpoints of one project: what one uses the other lacks, and a refusal by either takes nothing."""
+    project = meters(Limits(rpm=3, input_tpm=100), MIDNIGHT, 3600.0, scope=0)
+    one, other = (Limiters(meters(Limits(rpm=2), MIDNIGHT, 3600.0), project) for _ in range(2))
+    assert one.admit(0.0, 40)[1] == other.admit(0.0, 40)[1] == Reason.NONE
+    assert one.admit(1.0, 21) == (59.001, Reason.INPUT_TPM, 0)
+    assert one.admit(1.0, 20)[1] == Reason.NONE
+    assert one.admit(2.0, 0)[1:] == (Reason.RPM, -1)  # its own, of the same wait, is named first
+    assert other.admit(2.0, 0)[1:] == (Reason.RPM, 0)
+
+
+def test_what_is_under_way_is_given_back():
+    few = limiters(concurrent=2, enqueued_tokens=100)
+    assert few.admit(0.0, 60)[1] == few.admit(0.0, 30)[1] == Reason.NONE
+    assert few.admit(0.0, 5) == (0.0, Reason.CONCURRENT, -1)
+    few.release(30)
+    assert few.admit(1.0, 41)[1] == Reason.ENQUEUED_TOKENS
+    assert few.admit(1.0, 40)[1] == Reason.NONE
+
+
+def test_a_full_call_count_takes_nothing_from_a_minute():
+    both = limiters(rpm=2, concurrent=1)
+    assert both.admit(0.0, 1)[1] == Reason.NONE
+    assert both.admit(0.0, 1)[1] == Reason.CONCURRENT
+    both.release(1)
+    assert both.admit(0.0, 1)[1] == Reason.NONE
+
+
+class HeldMachine(RuleBasedStateMachine):
+    """What is held is the sum of what came and has not left."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.under_way = Held(50), []
+
+    @rule(cost=st.integers(0, 60))
+    def call(self, cost):
+        fits = sum(self.under_way) + cost <= 50
+        assert self.held.fits(cost) == fits
+        if fits:
+            self.held.take(cost)
+            self.under_way.append(cost)
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0, 10**6))
+    def end(self, which):
+        self.held.release(self.under_way.pop(which % len(self.under_way)))
+
+
+TestHeld = HeldMachine.TestCase
+TestHeld.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+
+
+def test_a_cut_holds_from_its_instant_and_what_was_used_counts():
+    cut = Steps((10.0, 20.0), (1.0, 0.5, 1.0))
+    own = Limiters(meters(Limits(rpm=4), MIDNIGHT, 3600.0, cut=cut))
+    assert [own.admit(0.0, 1)[1] for _ in range(2)] == [Reason.NONE] * 2
+    assert own.admit(10.0, 1)[1] == Reason.RPM
+    assert [own.admit(20.0, 1)[1] for _ in range(3)] == [Reason.NONE, Reason.NONE, Reason.RPM]
 
 
 def test_the_longest_wait_is_named():
-    limiters = Limiters(Limits(rpm=1, rpd=1), MIDNIGHT, 3600.0)
-    limiters.admit(0.0, 1)
-    wait_s, reason = limiters.admit(1.0, 1)
+    both = limiters(rpm=1, rpd=1)
+    both.admit(0.0, 1)
+    wait_s, reason, _ = both.admit(1.0, 1)
     assert reason == Reason.RPD
     assert wait_s == pytest.approx(8 * 3600, abs=1.01)  # midnight in California is 08:00 UTC in winter
 
@@ -212,12 +313,12 @@ def test_days_around_a_change_of_clocks_have_23_or_25_hours(start, hours):
 def test_a_daily_limit_is_a_calendar_of_pacific_midnights():
     start = datetime(2026, 10, 30, 12, tzinfo=UTC)
     resets = tuple(pacific_midnights_s(start, 5 * 86_400.0))
-    limiters, naive = Limiters(Limits(rpd=20), start, 5 * 86_400.0), NaiveCalendar(20, resets_s=resets)
+    daily, naive = limiters(start, 5 * 86_400.0, rpd=20), NaiveCalendar(20, resets_s=resets)
     rng, now = random.Random(11), 0.0
     for _ in range(400):
         now += rng.expovariate(1 / 1500.0)
         admitted = naive.admits(now, 1)
-        assert (limiters.admit(now, 1)[0] == 0.0) == admitted
+        assert (daily.admit(now, 1)[0] == 0.0) == admitted
         naive.count(now, 1, admitted=admitted)
 
 

@@ -1,0 +1,38 @@
+"""Traits of stations: behaviour that any kind may have beside its own, given to a station once it is built.
+
+A trait is a subclass of `Station` that calls on to the kind it is put before. Only stations that need one get
+it, so that the others pay nothing.
+"""
+
+from __future__ import annotations
+
+from sim.records import Lane
+from sim.stations.admission import Limiters
+from sim.stations.base import Call, Station
+
+
+def give(station: Station, trait: type[Station]) -> None:
+    """Put ``trait`` before the station's own kind. Must happen before its first call."""
+    kind = type(station)
+    station.__class__ = type(f"{trait.__name__}{kind.__name__}", (trait, kind), {})
+    station._on_free = (station._free,)
+
+
+class Releasing(Station):
+    """Gives back what an admitted call held of its limits when its service ends."""
+
+    limiters: Limiters
+    input_tokens: list[int]
+    lane: Lane  # whose calls passed the limits
+
+    def _free(self, call: Call) -> None:
+        if call.lane == self.lane:
+            self.limiters.release(self.input_tokens[call.request])
+        super()._free(call)
+
+
+def give_releasing(station: Station, limiters: Limiters, input_tokens: list[int], lane: Lane) -> None:
+    """Have a station release what its calls hold."""
+    give(station, Releasing)
+    assert isinstance(station, Releasing)
+    station.limiters, station.input_tokens, station.lane = limiters, input_tokens, lane
