@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from profiles.base import Grade, Observation, Provenance, Strict, Text
 from profiles.errors import InputError, nearest
-from profiles.latency import LatencyLaw, Noise, ThinkingLaw
+from profiles.latency import LatencyLaw, LoadLaw, Noise, Slowdown, ThinkingLaw
 
 Param = Literal[
     "base_s",
@@ -27,6 +27,34 @@ Param = Literal[
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+LoadParam = Literal["prefill_contention", "prefill_coherence", "pace_contention", "pace_coherence"]
+
+
+class LoadEffect(Provenance):
+    """How calls in flight at one endpoint slow each other down (`profiles.latency.LoadLaw`).
+
+    It holds up to ``up_to`` calls in flight; ``n`` calls showed it.
+    """
+
+    acts: Literal["throughout", "at_admission"]
+    prefill_contention: NonNegative = 0.0
+    prefill_coherence: NonNegative = 0.0
+    pace_contention: NonNegative = 0.0
+    pace_coherence: NonNegative = 0.0
+    up_to: Annotated[int, Field(ge=1, le=1_000_000)]
+    n: int | None = Field(default=None, ge=1)
+    intervals: dict[LoadParam, tuple[float, float]] | None = None
+
+    @property
+    def law(self) -> LoadLaw | None:
+        """The law; None where load makes no difference."""
+        prefill = Slowdown(self.prefill_contention, self.prefill_coherence)
+        pace = Slowdown(self.pace_contention, self.pace_coherence)
+        if prefill == pace == Slowdown():
+            return None
+        return LoadLaw(prefill, pace, self.up_to, self.acts)
 
 
 class Latency(Provenance):
@@ -52,6 +80,7 @@ class Latency(Provenance):
     reasoning: Text | None = None
     intervals: dict[Param, tuple[float, float]] | None = None
     n: int | None = Field(default=None, ge=1)
+    load: LoadEffect | None = None  # None: nobody has looked
     observations: tuple[Observation, ...] = ()
 
     @model_validator(mode="after")
@@ -84,6 +113,11 @@ class Latency(Provenance):
             correlation=self.correlation,
             first_chunk_tokens=self.first_chunk_tokens,
         )
+
+    @property
+    def load_law(self) -> LoadLaw | None:
+        """How calls slow each other down; None where they do not, or nobody has looked."""
+        return None if self.load is None else self.load.law
 
 
 class ThinkingLevel(Strict):

@@ -13,11 +13,15 @@ all tokens in it; ``first_chunk_tokens`` says how many.
 
 Noise has median 1, so the parameters are medians. It is lognormal with a slow tail: with
 probability ``tail_weight`` a call takes ``tail_factor`` times as long.
+
+These are the times of a call that has the service to itself. Where calls slow each other down, a
+`LoadLaw` says by how much.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +73,48 @@ class LatencyLaw:
         """Seconds from send to the first answer chunk and to the last token, thoughts being hidden."""
         first_s = prefill_s + thinking * pace_s
         return first_s, first_s + np.maximum(output - self.first_chunk_tokens, 0) * pace_s
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """How many times longer a call takes with ``n`` in flight, itself included: Gunther's universal law.
+
+    ``1 + contention (n - 1) + coherence n (n - 1)``; both 0: calls do not feel each other.
+    """
+
+    contention: float = 0.0
+    coherence: float = 0.0
+
+    def factor(self, n: Floats | float) -> Floats:
+        """Factors, at least 1, for loads of at least 1."""
+        return np.asarray(1 + self.contention * (n - 1) + self.coherence * n * (n - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLaw:
+    """How calls in flight at one endpoint slow each other down, seen up to ``up_to`` of them.
+
+    ``acts`` says when: ``throughout`` (the speed of all changes whenever one comes or goes, as where they
+    share a machine) or ``at_admission`` (a call keeps the speed it met). Beyond ``up_to`` the factor stays
+    what it was there: nobody has seen more.
+    """
+
+    prefill: Slowdown
+    pace: Slowdown
+    up_to: int
+    acts: Literal["throughout", "at_admission"] = "throughout"
+
+    def prefill_factors(self, most: int) -> list[float]:
+        """Factors of the prefill with 0, 1, ... ``most`` in flight (with none: 1)."""
+        return self._factors(self.prefill, most)
+
+    def pace_factors(self, most: int) -> list[float]:
+        """Factors of the decode pace, likewise."""
+        return self._factors(self.pace, most)
+
+    def _factors(self, slowdown: Slowdown, most: int) -> list[float]:
+        loads = np.clip(np.arange(most + 1), 1, self.up_to).astype(float)
+        return [float(factor) for factor in slowdown.factor(loads)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from profiles.schema import Throughput
 from sim.audit_caches import cache_checks
 from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
+from sim.audit_load import load_check
 from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_quotas import quota_checks
 from sim.audit_responses import response_checks
@@ -53,6 +54,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield from cache_checks(records, place, index)
         if isinstance(place.spec, Instances):
             yield from instance_checks(records, place, index)
+        if place.load_law is not None:
+            yield load_check(records, scenario, place, index)
 
 
 def _context(records: Records, prompts: Ints, scenario: Scenario, place: Place, index: int) -> Check:

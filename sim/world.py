@@ -8,6 +8,7 @@ from pathlib import Path
 
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
+from profiles.latency import LoadLaw
 from profiles.prices import RateCard
 from profiles.schema import ModelProfile
 from sim.policies.view import EndpointFacts, Typical
@@ -36,6 +37,16 @@ class Place:
     def context_cache(self) -> ContextCache | None:
         """The context cache that is simulated here, if one is."""
         return getattr(self.spec, "context_cache", None)
+
+    @property
+    def load_law(self) -> LoadLaw | None:
+        """How calls slow each other down, where the model's own law makes the times.
+
+        A reservation is a promise of throughput, and nobody has measured one: its times stay as they are.
+        """
+        if self.model is None or self.spec.latency is not None or isinstance(self.spec, Provisioned):
+            return None
+        return self.model.latency.load_law
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
 from sim.stations.eventful import attend
 from sim.stations.instances import InstanceStation
+from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
 from sim.stations.prompts import Prompts, counted, prompts_of
 from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
@@ -144,6 +145,8 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
         station = _instances(place.spec, common, load)
     else:
         station = _rented(site, place, common, load, prompts)
+    if place.load_law is not None:
+        give_load(station, place.load_law, site.clock)
     station.prompts = prompts
     station.too_long = too_long(place.model, load)
     give_cache(station, place, text, laws)  # what prompts begin with is text

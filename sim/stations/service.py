@@ -29,6 +29,9 @@ class Service:
     total_s: Floats  # to the last
     thinking: Tokens
     output: Tokens
+    prefill_s: Floats | None = (
+        None  # of ``first_s`` before any thought; kept where load slows the parts apart
+    )
 
 
 def too_long(model: ModelProfile | None, load: Workload) -> frozenset[int]:
@@ -82,7 +85,8 @@ def _by_law(
     own = luck.normals(f"pace/{name}", n, k)
     pace_s = law.pace_s(z, own, luck.uniforms(f"pace-tail/{name}", n, k))
     first_s, total_s = law.reply_s(prefill_s, pace_s, thinking, output)
-    return Service(first_s, total_s, thinking, output)
+    parts = prefill_s if model.latency.load_law else None
+    return Service(first_s, total_s, thinking, output, parts)
 
 
 def _output_cap(model: ModelProfile | None, load: Workload) -> Tokens:

@@ -1,0 +1,210 @@
+"""Calls that slow each other down: the processor-sharing queue, a naive twin, limits, slots, cancels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from profiles.behaviour import LoadEffect
+from sim.audit import audit
+from sim.costs import bill
+from sim.engine.run import simulate
+from sim.records import Outcome
+from sim.stats import t_interval
+
+
+def a_catalog(catalog, law=None, **effect):
+    """The catalogue with a load effect, and other figures of the latency law, on Flash."""
+    flash = catalog.models["gemini-3.8-flash"]
+    load = LoadEffect(source="test:x", as_of="2026-11-25", grade="measured", up_to=10**6, **effect)
+    latency = flash.latency.model_copy(update={"load": load} | (law or {}))
+    changed = flash.model_copy(update={"latency": latency})
+    return dataclasses.replace(catalog, models=dict(catalog.models) | {changed.name: changed})
+
+
+def scenario(a_scenario, rate=0.5, endpoint=None, **given_):
+    chat = {
+        "arrivals": {"kind": "poisson", "rate_per_s": rate},
+        "input_tokens": {"kind": "exponential", "mean": 2000.0},
+        "output_tokens": {"kind": "exponential", "mean": 300.0},
+    } | given_.pop("chat", {})
+    own = {"buy": "payg", "model": "gemini-3.8-flash", "thinking_level": "low"} | (endpoint or {})
+    return a_scenario(
+        classes={"chat": chat},
+        endpoints={"flash": own},
+        routing={"policy": "static", "endpoint": "flash"},
+        **given_,
+    )
+
+
+def run(spec, catalog, replication=0):
+    records = simulate(spec, replication, catalog)
+    audit(records, spec, catalog, bill(records, spec, catalog)).require()
+    return records
+
+
+def naive(begin, needed, law):
+    """Event by event with plain lists: who is in which phase, and at what speed. Ends and first answers."""
+    parts = {}  # call: [phase, seconds left]
+    now, ends, firsts = 0.0, {}, {}
+    queue = sorted(range(len(begin)), key=lambda i: begin[i])
+    while queue or parts:
+        n = len(parts)
+        speeds = (1 / float(law.prefill.factor(n)), 1 / float(law.pace.factor(n))) if n else (1, 1)
+        soonest = min(parts, key=lambda i: parts[i][1] / speeds[parts[i][0] > 0], default=None)
+        due = np.inf if soonest is None else now + parts[soonest][1] / speeds[parts[soonest][0] > 0]
+        comes = begin[queue[0]] if queue else np.inf
+        until = min(due, comes)
+        for part in parts.values():
+            part[1] -= (until - now) * speeds[part[0] > 0]
+        now = until
+        if comes < due:
+            comer = queue.pop(0)
+            parts[comer] = [0, needed[0][comer]]
+            continue
+        phase = parts[soonest][0]
+        if phase == 0:
+            parts[soonest] = [1, needed[1][soonest] - needed[0][soonest]]
+        elif phase == 1:
+            firsts[soonest] = now
+            parts[soonest] = [2, needed[2][soonest] - needed[1][soonest]]
+        else:
+            ends[soonest] = now
+            del parts[soonest]
+    return np.array([firsts[i] for i in range(len(begin))]), np.array([ends[i] for i in range(len(begin))])
+
+
+def alone(records, spec, catalog):
+    """Seconds alone of each request: prefill, to the first answer, all."""
+    from sim.stations.service import draw_service
+    from sim.world import resolve
+
+    place = resolve(spec, catalog).places[0]
+    column = draw_service(place.name, place.spec, place.model, records.workload, 0, (None,))
+    return column.prefill_s, column.first_s, column.total_s
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4, 1.5])
+@pytest.mark.parametrize(
+    ("contention", "coherence", "prefill"),
+    [(0.07, 0.0, 0.0), (1.0, 0.0, 0.2), (0.0, 0.003, 0.0), (0.07, 0.003, 0.2), (0.0, 0.0, 0.2)],
+)
+def test_every_call_ends_when_the_naive_simulation_says(
+    a_scenario, catalog, rate, contention, coherence, prefill
+):
+    effect = {"pace_contention": contention, "pace_coherence": coherence, "prefill_contention": prefill}
+    world = a_catalog(catalog, acts="throughout", **effect)
+    spec = scenario(a_scenario, rate, duration_s=300.0)
+    records = run(spec, world)
+    law = world.models["gemini-3.8-flash"].latency.load_law
+    begin = records.workload.arrival_s
+    first, end = naive(begin.tolist(), alone(records, spec, world), law)
+    assert records.requests.end_s == pytest.approx(end, rel=1e-9)
+    assert records.requests.first_s == pytest.approx(first, rel=1e-9)
+
+
+def test_without_a_load_law_the_bytes_are_those_of_the_plain_station(a_scenario, catalog):
+    spec = scenario(a_scenario)
+    plain, none = simulate(spec, 0, catalog), simulate(spec, 0, a_catalog(catalog, acts="throughout"))
+    assert plain.requests.end_s.tobytes() == none.requests.end_s.tobytes()
+
+
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+def test_one_call_at_a_time_is_as_fast_as_ever(a_scenario, catalog, acts):
+    spec = scenario(a_scenario, rate=0.002, duration_s=20_000.0)
+    plain = simulate(spec, 0, catalog)
+    slowed = run(spec, a_catalog(catalog, acts=acts, pace_contention=0.5, prefill_contention=0.5))
+    assert slowed.requests.end_s == pytest.approx(plain.requests.end_s, rel=1e-9)
+
+
+QUIET = {"ttft_sigma": 0.0, "ttft_tail_weight": 0.0, "pace_sigma": 0.0, "per_uncached_token_s": 0.0}
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8])
+def test_processor_sharing_has_its_textbook_mean(a_scenario, catalog, load):
+    """M/G/1-PS: mean response S / (1 - load) whatever the law (Kleinrock 1976, section 4.4)."""
+    world = a_catalog(
+        catalog, QUIET | {"base_s": 0.2}, acts="throughout", pace_contention=1.0, prefill_contention=1.0
+    )
+    size = {
+        "output_tokens": {"kind": "constant", "value": 101.0},
+        "thinking_tokens": {"kind": "constant", "value": 0.0},
+    }
+    pace_s = world.models["gemini-3.8-flash"].latency.decode_s_per_token
+    n1 = world.models["gemini-3.8-flash"].latency.first_chunk_tokens
+    alone_s = 0.2 + (101 - n1) * pace_s
+    rate = load / alone_s
+    spec = scenario(
+        a_scenario,
+        rate,
+        chat=size,
+        duration_s=4000 / rate,
+        study={"kind": "steady_state", "warmup_s": 400 / rate},
+    )
+    means = []
+    for k in range(12):
+        r = run(spec, world, k).requests
+        means.append(float(np.mean((r.end_s - r.arrival_s)[r.arrival_s >= 400 / rate])))
+    found = t_interval(means, level=0.999)
+    assert found.low <= alone_s / (1 - load) <= found.high
+    assert found.half_width < 0.12 * alone_s / (1 - load)
+
+
+def test_calls_slow_down_at_admission_by_the_load_they_met(a_scenario, catalog):
+    world = a_catalog(catalog, acts="at_admission", pace_contention=0.1, prefill_contention=0.05)
+    spec = scenario(a_scenario, 1.5, duration_s=300.0)
+    records = run(spec, world)
+    prefill, _, total = alone(records, spec, world)
+    begin, end = records.workload.arrival_s, records.requests.end_s
+    met = np.array([1 + np.sum((begin[:i] <= t) & (end[:i] > t)) for i, t in enumerate(begin)])
+    assert met.max() > 3
+    want = begin + prefill * (1 + 0.05 * (met - 1)) + (total - prefill) * (1 + 0.1 * (met - 1))
+    assert end == pytest.approx(want, rel=1e-9)
+
+
+def test_nothing_is_made_up_beyond_the_load_that_was_seen(a_scenario, catalog):
+    effect = LoadEffect(
+        source="test:x", as_of="2026-11-25", grade="measured", up_to=8, acts="throughout", pace_contention=0.1
+    )
+    factors = effect.law.pace_factors(20)
+    assert factors[8] == pytest.approx(1.7)
+    assert set(factors[8:]) == {factors[8]}
+    assert factors[0] == factors[1] == 1.0
+
+
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+@pytest.mark.parametrize("cancel", [True, False])
+@pytest.mark.parametrize(
+    "endpoint",
+    [{}, {"limits": {"rpm": 40}}, {"buy": "instances", "slots": 3, "queue_limit": 5}],
+    ids=["free", "limited", "slots"],
+)
+@pytest.mark.parametrize("drain", [True, False])
+def test_limits_slots_timeouts_and_cuts_add_up(a_scenario, catalog, acts, cancel, endpoint, drain):
+    """Every run passes the audit, which counts the work of each call anew."""
+    world = a_catalog(catalog, acts=acts, pace_contention=0.3, prefill_contention=0.1)
+    spec = scenario(
+        a_scenario,
+        1.0,
+        endpoint,
+        duration_s=200.0,
+        client={"timeout_s": 12.0, "cancel_on_timeout": cancel, "max_attempts": 3},
+        study={"kind": "terminating", "drain": drain},
+    )
+    records = run(spec, world)
+    outcomes = set(records.attempts.outcome.tolist())
+    assert Outcome.SERVED in outcomes
+    assert Outcome.TIMED_OUT in outcomes
+
+
+def test_the_audit_notices_work_that_was_not_done(a_scenario, catalog):
+    world = a_catalog(catalog, acts="throughout", pace_contention=0.3)
+    spec = scenario(a_scenario, 1.0, duration_s=200.0)
+    records = simulate(spec, 0, world)
+    attempts = records.attempts
+    forged = dataclasses.replace(
+        records,
+        attempts=dataclasses.replace(attempts, free_s=attempts.free_s - 0.01, end_s=attempts.end_s - 0.01),
+    )
+    found = audit(forged, spec, world, bill(records, spec, world))
+    assert "work, flash" in {check.name for check in found.failures}
