@@ -86,6 +86,7 @@ def _app() -> Typer:
     import dashboard.cli
     import profiles.cli
     import profiles.price_cli
+    import proflash_backtest_cli
     import sim.cli
     import sim.compare_cli
     import sim.money_cli
@@ -100,6 +101,7 @@ def _app() -> Typer:
     )
     app.add_typer(sim.cli.app)
     app.add_typer(calibration.cli.app)
+    app.add_typer(proflash_backtest_cli.app)
     app.add_typer(dashboard.cli.app)
     app.add_typer(sim.compare_cli.app)
     app.add_typer(sim.money_cli.app)

@@ -58,6 +58,13 @@ def calibrate(
         int, typer.Option(min=1, help="Spread the requests over this many blocks of time.")
     ] = 1,
     block_gap_s: Annotated[float, typer.Option(min=0, help="Pause between blocks.")] = 0.0,
+    ladder: Annotated[
+        str | None,
+        typer.Option(help="Then keep so many in flight, step by step, until it saturates: 1,2,4,8,16."),
+    ] = None,
+    ladder_calls: Annotated[
+        int, typer.Option(min=5, help="Calls of a step, at least 5 a call in flight.")
+    ] = 40,
     max_usd: Annotated[
         str, typer.Option(help="Hard cap on money, all runs into the sample file together.")
     ] = "10",
@@ -118,6 +125,8 @@ def calibrate(
         block_gap_s=block_gap_s,
         timeout_s=timeout_s,
         seed=seed,
+        ladder=_numbers(ladder, "--ladder") if ladder else (),
+        ladder_calls=ladder_calls,
     )
     limits = Limits(max_in_flight, max_requests, max_minutes, max_lag_s)
     file = samples or out / "samples.jsonl"
@@ -265,6 +274,8 @@ def _conclude(
         f"sent {result.sent}, {result.late} late, worst lag of the prober {result.max_lag_s * 1000:.0f} ms; "
         f"spent {format_usd(result.spent_pusd)}" + (f"; stopped: {result.stopped}" if result.stopped else "")
     )
+    for model, reason in result.ladders.items():
+        _say(f"{model}: the ladder ended early: {reason}")
     stored = samples.read(settings.samples)
     document = {
         "schema": "proflash/calibration/v1",
@@ -274,6 +285,7 @@ def _conclude(
         "stopped": result.stopped,
         "sent": result.sent,
         "late": result.late,
+        "ladders": dict(result.ladders),
     }
     _publish(document | _fit_all(chosen, stored.samples, stored.digest, out), out, as_json)
 
@@ -333,6 +345,7 @@ def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
         "first_chunk_tokens": fit.first_chunk_tokens,
         "fit_ttfc": dataclasses.asdict(fit.ttfc),
         "fit_pace": dataclasses.asdict(fit.pace),
+        "load": dataclasses.asdict(fit.load) | {"said": fit.load.said} if fit.load else None,
         "notes": list(fit.notes),
     }
 

@@ -29,6 +29,8 @@ def table(document: dict[str, Any]) -> str:
         for level, found in row["thinking"].items():
             median = found["law"]["median_tokens"]
             lines.append(f"  thinking {level:<13}{median:>11.4g}  median tokens, n {found['n']}")
+        if row.get("load"):
+            lines.append(f"  load: {row['load']['said']}")
         lines.append(f"  profile {row['profile']}")
     for model, mix in document.get("tokens", {}).items():
         lines.append(f"{model}  tokens of {mix['n']} calls (mean, p50, p95)")

@@ -1,7 +1,8 @@
 """Samples into a latency law with intervals: prefill, decode pace, their correlation, and thinking.
 
-Prefill and pace are fitted by maximum likelihood with a slow tail each and right-censored time-outs
-(``mixture``), their correlation given both (``pairs``). Intervals come from the likelihood (``intervals``).
+What calls in flight do to each other is fitted first and taken off (``load``). Prefill and pace are fitted by
+maximum likelihood with a slow tail each and right-censored time-outs (``mixture``), their correlation given
+both (``pairs``). Intervals come from the likelihood (``intervals``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.stats import kstest, wasserstein_distance
 
 from calibration import mixture
 from calibration.intervals import MIN_BLOCKS, Interval, of_law, of_share
+from calibration.load import LoadFit, alone, fit_load
 from calibration.mixture import Fitted, Floats
 from calibration.observe import Columns, columns, first_chunk_tokens, thoughts
 from calibration.pairs import Pairs
@@ -63,6 +65,7 @@ class LatencyFit:
     ttfc: Goodness
     pace: Goodness
     notes: tuple[str, ...] = field(default=())
+    load: LoadFit | None = None  # None: load was not varied enough to say anything
 
 
 def parameters(law: LatencyLaw) -> dict[str, float]:
@@ -93,7 +96,7 @@ def fit_model(
     """
     mine = [sample for sample in samples if sample.model == model]
     usable = [sample for sample in mine if sample.void is None]
-    data, chunk = columns(usable), first_chunk_tokens(usable)
+    data, chunk = columns(mine), first_chunk_tokens(usable)
     n_pace = int(np.isfinite(data.pace_s).sum())
     if len(data.prefill_s) - data.censored.sum() < MIN_CALLS or n_pace < MIN_CALLS:
         raise InputError(
@@ -101,6 +104,8 @@ def fit_model(
             f"samples; a fit needs {MIN_CALLS} of each. Outcomes: {_outcomes(mine)}"
         )
     shape = _shape(data)
+    load = fit_load(data, _covariates(data, shape))
+    data = alone(data, load.law if load else None)
     prefill = mixture.fit(data.prefill_s, _covariates(data, shape), data.censored)
     pace = mixture.fit(_paces(data), np.ones((n_pace, 1)))
     law = _law(prefill, pace, data, shape, prior)
@@ -121,6 +126,7 @@ def fit_model(
         ttfc=_goodness_ttfc(data, law, prefill, np.random.default_rng(seed)),
         pace=_goodness_pace(data, pace),
         notes=_notes(shape, data),
+        load=load,
     )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from calibration.concurrency import LoadEffect, fit_load
 from calibration.fit import LatencyFit, medians, parameters
 from calibration.intervals import of_share
+from calibration.load import LoadFit, alone
 from calibration.mixture import Fitted, Floats
 from calibration.observe import Columns, columns
 from calibration.samples import Sample
@@ -28,8 +28,8 @@ _ABOVE = 10  # calls above a percentile for it to be seen rather than extrapolat
 
 def fit_report(fit: LatencyFit, samples: Sequence[Sample]) -> dict[str, Any]:
     """Everything about one model's fit as plain data. ``samples`` are those it was fitted to."""
-    usable = [one for one in samples if one.model == fit.model and one.void is None]
-    data = columns(usable)
+    law = fit.load.law if fit.load else None
+    data = alone(columns([one for one in samples if one.model == fit.model]), law)
     seen = data.take(np.flatnonzero(~data.censored))
     prefill = np.log(seen.prefill_s / medians(fit.law, seen))
     paced = data.take(np.flatnonzero(np.isfinite(data.pace_s)))
@@ -46,6 +46,7 @@ def fit_report(fit: LatencyFit, samples: Sequence[Sample]) -> dict[str, Any]:
         },
         "prefill": _residuals(prefill, fit.law.ttft_noise, seen) | dataclasses.asdict(fit.ttfc),
         "pace": _residuals(pace, fit.law.pace_noise, paced) | dataclasses.asdict(fit.pace),
+        "load": _load(fit.load),
         "outcomes": outcome_shares(fit.outcomes),
         "notes": list(fit.notes),
     }
@@ -61,7 +62,7 @@ def outcome_shares(counts: Mapping[str, int]) -> dict[str, dict[str, Any]]:
 
 
 def _residuals(logs: Floats, noise: Noise, data: Columns) -> dict[str, Any]:
-    """Residuals (log ratios to the fitted median) of one law against its noise, length, time and load."""
+    """Residuals (log ratios to the fitted median) of one law against its noise, length and time."""
     law = Fitted(np.ones(1), max(noise.sigma, 1e-9), noise.tail_weight, noise.tail_factor, 0.0)
     n = len(logs)
     levels = (np.arange(1, min(_QQ_POINTS, n) + 1) - 0.5) / min(_QQ_POINTS, n)
@@ -76,7 +77,6 @@ def _residuals(logs: Floats, noise: Noise, data: Columns) -> dict[str, Any]:
         "spearman_with_input_tokens": _rank_correlation(logs, data.uncached + data.cached),
         "spearman_with_time": _rank_correlation(logs, data.at_s),
         "drift": _drift(logs, data),
-        "load": _load(fit_load(logs, data.in_flight.astype(float))),
     }
 
 
@@ -123,7 +123,7 @@ def _between(groups: Sequence[Floats]) -> float | None:
     return float(np.sqrt(max(0.0, (between - within) / size)))
 
 
-def _load(effect: LoadEffect | None) -> dict[str, Any] | None:
+def _load(effect: LoadFit | None) -> dict[str, Any] | None:
     return None if effect is None else dataclasses.asdict(effect) | {"said": effect.said}
 
 
@@ -139,6 +139,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {found['value']:.4g} | {told} |")
     for title in ("prefill", "pace"):
         lines += ["", f"## Residuals of the {title}", "", *_residual_lines(report[title])]
+    lines += [
+        "",
+        "## Load",
+        "",
+        f"{report['load']['said'] if report['load'] else 'Not varied enough to say'}.",
+    ]
     lines += ["", "## Outcomes", "", "| outcome | calls | share | 95 % interval |", "|---|---|---|---|"]
     for name, row in report["outcomes"].items():
         low, high = row["interval"]
@@ -159,7 +165,6 @@ def _residual_lines(found: Mapping[str, Any]) -> list[str]:
         f"Spread between {len(found['drift']['blocks'])} blocks of time (log sd): {_told(drift)}. "
         f"Kolmogorov-Smirnov {found['ks']:.3f}, Wasserstein {found['wasserstein_s']:.3g} s."
     )
-    lines.append(f"Load: {found['load']['said'] if found['load'] else 'not varied enough to say'}.")
     return lines
 
 

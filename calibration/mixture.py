@@ -46,6 +46,15 @@ class Fitted:
         tail = ndtr((residuals - np.log(self.factor)) / self.sigma)
         return np.asarray((1 - self.weight) * body + self.weight * tail)
 
+    def log_density(self, residuals: Floats) -> Floats:
+        """Log density of the log noise."""
+        body = -0.5 * (residuals / self.sigma) ** 2 - np.log(self.sigma) - 0.5 * _LOG_2PI
+        if self.weight == 0:
+            return np.asarray(body)
+        apart = (residuals - np.log(self.factor)) / self.sigma
+        tail = -0.5 * apart**2 - np.log(self.sigma) - 0.5 * _LOG_2PI
+        return np.asarray(np.logaddexp(np.log1p(-self.weight) + body, np.log(self.weight) + tail))
+
     def quantile(self, levels: Floats) -> Floats:
         """Log noise at the given levels of its distribution."""
         body = self.sigma * ndtri(levels)

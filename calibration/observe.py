@@ -9,7 +9,7 @@ of them lie before the first chunk), shown (a part does) or absent (then nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -23,38 +23,45 @@ MIN_PACE_TOKENS = 32  # fewer decoded tokens say more about chunking than about 
 
 @dataclass(frozen=True)
 class Columns:
-    """One row a call with a usable prefill time; ``pace_s`` is NaN where the call was too short for one."""
+    """One row a call with a usable prefill time; ``pace_s`` is NaN where the call was too short for one.
+
+    ``wire_s``, ``first_s`` and ``last_s`` are moments on one clock: request sent, first and last chunk (NaN
+    where there was none). ``flights`` (2, m) are begins and ends of all calls of the model that the service
+    took, usable or not.
+    """
 
     prefill_s: Floats
     censored: Bools  # the call ran out of time before its first chunk: prefill_s is a lower bound
     uncached: Floats
     cached: Floats
     pace_s: Floats
+    paced_tokens: Floats  # between the first and the last chunk
     block: NDArray[np.int64]
     at_s: Floats  # when it was sent: wall clock where the sample knows it
-    in_flight: NDArray[np.int64]  # at that time, itself included
+    wire_s: Floats
+    first_s: Floats
+    last_s: Floats
+    in_flight: NDArray[np.int64]  # at that time, itself included, as the sender counted
+    flights: Floats
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
         """The columns of some rows, in that order."""
-        return Columns(
-            self.prefill_s[rows],
-            self.censored[rows],
-            self.uncached[rows],
-            self.cached[rows],
-            self.pace_s[rows],
-            self.block[rows],
-            self.at_s[rows],
-            self.in_flight[rows],
-        )
+        names = [name for name in self.__dataclass_fields__ if name != "flights"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 def pace_s(measured: Measurement) -> float:
     """Seconds a token between the first and the last chunk, from running totals; NaN when not to be seen."""
-    first, total = measured.at_first_chunk, measured.total
-    if first is None or total is None or measured.first_chunk_s is None or measured.last_chunk_s is None:
+    if measured.first_chunk_s is None or measured.last_chunk_s is None:
         return float("nan")
-    tokens, taken_s = total.tokens - first.tokens, measured.last_chunk_s - measured.first_chunk_s
+    tokens, taken_s = _paced_tokens(measured), measured.last_chunk_s - measured.first_chunk_s
     return taken_s / tokens if tokens >= MIN_PACE_TOKENS and taken_s > 0 else float("nan")
+
+
+def _paced_tokens(measured: Measurement) -> int:
+    """Tokens decoded between the first and the last chunk; 0 when not to be seen."""
+    first, total = measured.at_first_chunk, measured.total
+    return 0 if first is None or total is None else total.tokens - first.tokens
 
 
 def _first_answer_tokens(measured: Measurement) -> int | None:
@@ -90,7 +97,8 @@ def _input(sample: Sample) -> int:
 
 
 def columns(samples: Sequence[Sample]) -> Columns:
-    """The columns of samples whose times may be used (void ones are the caller's to leave out)."""
+    """The columns of the samples of one model whose times may be used: void ones are only in flight."""
+    everybody, samples = samples, [sample for sample in samples if sample.void is None]
     paces = np.array([pace_s(sample.measured) for sample in samples])
     usual_pace_s = float(np.nanmedian(paces)) if np.isfinite(paces).any() else 0.0
     usual_chunk = first_chunk_tokens(samples) or 1.0
@@ -106,13 +114,31 @@ def columns(samples: Sequence[Sample]) -> Columns:
             time_s = measured.first_chunk_s - (measured.wire_s or 0.0) - earlier_s
         else:
             continue
-        cached = measured.cached_tokens
+        cached, at_s = measured.cached_tokens, _at_s(sample)
         if time_s > 0:
-            where = (sample.block, _at_s(sample), max(1, sample.in_flight))
-            rows.append((time_s, censored, _input(sample) - cached, cached, pace, *where))
-    time, lost, uncached, hits, paces, block, at_s, load = np.array(rows, dtype=float).reshape(-1, 8).T
-    whole = block.astype(np.int64), at_s, load.astype(np.int64)
-    return Columns(time, lost > 0, uncached, hits, paces, *whole)
+            tokens = (_input(sample) - cached, cached, pace, _paced_tokens(measured))
+            marks = (measured.wire_s or 0.0, measured.first_chunk_s, measured.last_chunk_s)
+            moments = [np.nan if mark is None else at_s + mark for mark in marks]
+            rows.append((time_s, censored, *tokens, sample.block, at_s, *moments, max(1, sample.in_flight)))
+    time, lost, uncached, hits, paces, tokens_, block, at, wire, first, last, load = (
+        np.array(rows, dtype=float).reshape(-1, 12).T
+    )
+    whole = (paces, tokens_, block.astype(np.int64), at, wire, first, last, load.astype(np.int64))
+    return Columns(time, lost > 0, uncached, hits, *whole, _flights(everybody))
+
+
+def _flights(samples: Sequence[Sample]) -> Floats:
+    """Begins and ends of the calls that the service took (2, n): a refused one is gone at once."""
+    taken = [sample for sample in samples if sample.measured.outcome != "throttled"]
+    begins = [_at_s(sample) + (sample.measured.wire_s or 0.0) for sample in taken]
+    ends = [_at_s(sample) + _over_s(sample.measured) for sample in taken]
+    return np.array([begins, np.maximum(begins, ends)])
+
+
+def _over_s(measured: Measurement) -> float:
+    """When a call was over: with its last chunk, else when the client gave up."""
+    whole = measured.outcome == "ok" and measured.last_chunk_s is not None
+    return measured.last_chunk_s if whole and measured.last_chunk_s is not None else measured.end_s
 
 
 def _at_s(sample: Sample) -> float:

@@ -1,7 +1,8 @@
 """The measuring plan: which requests, in which order, when, and what they can cost at most.
 
 Cells are model x input length x answer length x thinking level. Requests come in random order, models
-interleaved so that a drift of the service meets all of them, at Poisson times in one or several blocks.
+interleaved so that a drift of the service meets all of them, at Poisson times in one or several blocks. A
+ladder may follow: rungs of 1, 2, 4, ... calls kept in flight, which show what load does to a call.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Options:
     block_gap_s: float = 0.0
     timeout_s: float = 180.0
     seed: int = 1
+    ladder: tuple[int, ...] = ()  # calls in flight, rung by rung
+    ladder_calls: int = 40  # of a rung, at least five for each in flight
 
     def __post_init__(self) -> None:
         counts = {"requests": self.requests_per_model, "blocks": self.blocks}
@@ -48,6 +51,8 @@ class Options:
                 raise InputError(f"{name} is {value}; it must be a number above 0")
         if not 0 <= self.block_gap_s < math.inf:
             raise InputError(f"block gap is {self.block_gap_s} s; it must be 0 or more")
+        if list(self.ladder) != sorted(set(self.ladder)) or min(self.ladder, default=1) < 1:
+            raise InputError(f"ladder is {self.ladder}; give rising numbers of calls in flight, from 1")
         if not self.models or len(set(self.models)) < len(self.models):
             raise InputError(f"models are {', '.join(self.models) or 'none'}; give one or more, each once")
 
@@ -110,6 +115,7 @@ class PlannedRequest:
     answer_tokens: int
     max_output_tokens: int
     timeout_s: float
+    rung: int = 0  # calls of its model to be in flight, itself included; 0: it leaves at its time
 
     @property
     def cell(self) -> tuple[str, int]:
@@ -162,18 +168,31 @@ def make_plan(options: Options, targets: Mapping[str, Target]) -> Plan:
     at_s = np.cumsum(rng.exponential(1 / options.rate_per_s, len(order)))
     requests = []
     for index, model in enumerate(order):
-        input_tokens, answer_tokens, level = next(queues[model])
         block = index * options.blocks // len(order)
         start_s = float(at_s[index]) + block * options.block_gap_s
-        target = targets[model]
-        room = target.rooms.get(level or "", 0)
-        cap = min(target.max_output_tokens, room + 2 * answer_tokens)
-        requests.append(
-            PlannedRequest(
-                index, block, start_s, model, level, input_tokens, answer_tokens, cap, options.timeout_s
-            )
-        )
+        requests.append(_request(index, block, start_s, targets[model], next(queues[model]), options))
+    for model, rung, block in _rungs(options):
+        index, start_s = len(requests), requests[-1].at_s
+        planned = _request(index, block, start_s, targets[model], next(queues[model]), options)
+        requests.append(dataclasses.replace(planned, rung=rung))
     return Plan(options, targets, tuple(requests))
+
+
+def _rungs(options: Options) -> Iterator[tuple[str, int, int]]:
+    """Model, calls in flight and block of each request of the ladders, one model after the other."""
+    for model in options.models:
+        for step, rung in enumerate(options.ladder):
+            for _ in range(max(options.ladder_calls, 5 * rung)):
+                yield model, rung, options.blocks + step
+
+
+def _request(
+    index: int, block: int, at_s: float, target: Target, cell: tuple[int, int, str | None], options: Options
+) -> PlannedRequest:
+    input_tokens, answer_tokens, level = cell
+    cap = min(target.max_output_tokens, target.rooms.get(level or "", 0) + 2 * answer_tokens)
+    sizes = (input_tokens, answer_tokens, cap)
+    return PlannedRequest(index, block, at_s, target.api_id, level, *sizes, options.timeout_s)
 
 
 def _cells(

@@ -1,5 +1,7 @@
 """The open-loop sender: requests leave when the plan says, whatever the earlier ones are doing.
 
+Those of a ladder leave when one of their rung comes back instead: so many are kept in flight.
+
 It never spends beyond its cap, pauses all models for as long as a 429 asks (the schedule moves with it, so
 nothing piles up), watches the lag of its own event loop and marks the samples that lag has spoilt. Time and
 the wire are arguments, so a test runs it in virtual time.
@@ -11,14 +13,18 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
 
 from calibration.client import REFUSED
+from calibration.ladder import is_saturated, reason_to_stop
 from calibration.plan import Plan, PlannedRequest
 from calibration.samples import Measurement, Sample
 from calibration.spend import Ledger
+from profiles.errors import InputError
 
 Send = Callable[[PlannedRequest], Awaitable[Measurement]]
 Sink = Callable[[Sample], Awaitable[None]]
@@ -64,6 +70,7 @@ class Result:
     spent_pusd: int
     max_lag_s: float
     stopped: str | None
+    ladders: Mapping[str, str] = field(default_factory=dict)  # by model: why its ladder ended early
 
 
 @dataclass
@@ -71,6 +78,7 @@ class _State:
     """What changes while a run goes on; seconds on the loop's clock."""
 
     start: float
+    began: datetime  # wall clock at the start; later moments by the monotonic clock, which never jumps
     shift_s: float = 0.0  # how far pauses have moved the schedule
     pause_until: float = 0.0
     sent: int = 0
@@ -79,6 +87,10 @@ class _State:
     failures: int = 0
     stopped: str | None = None
     warm: set[str] = field(default_factory=set)
+    rung: tuple[str, int] | None = None  # model and calls in flight of the ladder's present step
+    started: int = 0  # calls of that step
+    rungs: dict[str, dict[int, list[Sample]]] = field(default_factory=dict)
+    ladders: dict[str, str] = field(default_factory=dict)
 
 
 class Lag:
@@ -121,7 +133,7 @@ class Lag:
 
 
 class Probe:
-    """Sends the requests of a plan that are not done yet."""
+    """Sends the requests of a plan that are not done yet; ``earlier`` samples tell how far a ladder got."""
 
     def __init__(
         self,
@@ -132,11 +144,17 @@ class Probe:
         *,
         limits: Limits = Limits(),
         done: Collection[int] = (),
+        earlier: Sequence[Sample] = (),
         input_bounds: Callable[[PlannedRequest], int | None] = lambda _: None,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self._plan, self._send, self._sink, self._ledger = plan, send, sink, ledger
         self._limits, self._bounds, self._progress = limits, input_bounds, progress
+        if (top := max(plan.options.ladder, default=0)) > limits.max_in_flight:
+            raise InputError(
+                f"the ladder goes up to {top} in flight, beyond the cap of {limits.max_in_flight}"
+            )
+        self._earlier = earlier
         self._todo = [request for request in plan.requests if request.index not in done]
         self._before = len(plan.requests) - len(self._todo)
         self._slots = asyncio.Semaphore(limits.max_in_flight)
@@ -147,24 +165,30 @@ class Probe:
     async def run(self) -> Result:
         """Runs to the end of the plan or to a limit; what the sink raises ends the run and is raised here."""
         loop = asyncio.get_running_loop()
-        state = _State(start=loop.time())
+        state = _State(start=loop.time(), began=datetime.now(UTC))
         if self._todo:
             state.shift_s = -self._todo[0].at_s
+        for sample in self._earlier:
+            self._climb(sample, state)
         try:
             async with self._lag.watching():
                 await self._dispatch(state)
                 await self._drain()
         finally:
             await self._abandon()
-        return Result(state.sent, state.late, self._ledger.spent_pusd, self._lag.max_s, state.stopped)
+        spent_pusd, ladders = self._ledger.spent_pusd, state.ladders
+        return Result(state.sent, state.late, spent_pusd, self._lag.max_s, state.stopped, ladders)
 
     async def _dispatch(self, state: _State) -> None:
         for request in self._todo:
+            if request.rung and not await self._may_climb(request, state):
+                continue
             await self._slots.acquire()
             worst_pusd = await self._reserve(request, state)
             if worst_pusd is None:
                 return
-            await self._wait_turn(request, state)
+            if not request.rung:
+                await self._wait_turn(request, state)
             self._check_limits(state)
             if state.stopped is not None:
                 self._ledger.settle(worst_pusd, 0)
@@ -186,6 +210,35 @@ class Probe:
                 await asyncio.wait_for(self._halt.wait(), max(0.0, wake - loop.time()))
             if self._halt.is_set() or wake < due or state.pause_until <= loop.time():
                 return
+
+    async def _may_climb(self, request: PlannedRequest, state: _State) -> bool:
+        """Waits until the request may join its rung; False when the ladder of its model has ended."""
+        rungs = state.rungs.setdefault(request.model, {})
+        if state.rung != (request.model, request.rung):
+            await self._drain()
+            if request.model not in state.ladders and (reason := is_saturated(rungs)):
+                state.ladders[request.model] = reason
+            state.rung, state.started = (request.model, request.rung), 0
+        while request.model not in state.ladders and state.stopped is None:
+            if reason := reason_to_stop(rungs):
+                state.ladders[request.model] = reason
+            elif (running := {task for task in self._tasks if not task.done()}) and len(
+                running
+            ) >= request.rung:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                self._raise_failures()
+            else:
+                await self._stagger(request, state)
+                state.started += 1
+                return True
+        return state.stopped is not None  # then the dispatcher ends the run
+
+    async def _stagger(self, request: PlannedRequest, state: _State) -> None:
+        """Spreads the first calls of a rung over the time of one, so that they do not move in step."""
+        loop = asyncio.get_running_loop()
+        below = [s.measured.end_s for step in state.rungs[request.model].values() for s in step]
+        gap_s = float(np.median(below)) / request.rung if below and state.started < request.rung else 0.0
+        await asyncio.sleep(max(gap_s, state.pause_until - loop.time()))
 
     def _deadline(self, state: _State) -> float:
         """When the time cap is reached (seconds on the loop's clock)."""
@@ -214,8 +267,9 @@ class Probe:
 
     async def _one(self, request: PlannedRequest, worst_pusd: int, state: _State) -> None:
         loop = asyncio.get_running_loop()
-        sent, sent_at = loop.time(), datetime.now(UTC).isoformat(timespec="milliseconds")
-        intended_s = state.shift_s + request.at_s
+        sent = loop.time()
+        sent_at = (state.began + timedelta(seconds=sent - state.start)).isoformat(timespec="microseconds")
+        intended_s = sent - state.start if request.rung else state.shift_s + request.at_s
         in_flight = sum(not task.done() for task in self._tasks)
         try:
             measured = await self._send(request)
@@ -259,6 +313,7 @@ class Probe:
         """Draws the consequences of an outcome: pause, stop, report."""
         measured, now = sample.measured, asyncio.get_running_loop().time()
         state.done += 1
+        self._climb(sample, state)
         state.late += sample.sent_s - sample.intended_s > LATE_S
         state.failures = state.failures + 1 if measured.outcome == "failed" else 0
         if measured.outcome == "throttled" and self._limits.pauses:
@@ -271,6 +326,11 @@ class Probe:
         done, planned = self._before + state.done, len(self._plan.requests)
         money = self._ledger.spent_pusd, self._ledger.reserved_pusd
         self._progress(Progress(done, planned, *money, max(0.0, due - now), sample))
+
+    def _climb(self, sample: Sample, state: _State) -> None:
+        """Counts a sample to its rung, if it is of one."""
+        if rung := self._plan.requests[sample.index].rung:
+            state.rungs.setdefault(sample.model, {}).setdefault(rung, []).append(sample)
 
     def _raise_failures(self) -> None:
         """Forgets finished requests; raises what one of them raised (the sink could not store a sample)."""

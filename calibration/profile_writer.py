@@ -65,7 +65,28 @@ def _latency(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> d
         "observations": [o.model_dump(mode="json", exclude_defaults=True) for o in old.observations]
         + _observations(fit, digest, on),
     }
+    if (load := _load(profile, fit, digest, on)) is not None:
+        block["load"] = load
     return block
+
+
+def _load(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> dict[str, Any] | None:
+    """The load effect, absent as well as present; the old one where load was not varied."""
+    found, old = fit.load, profile.latency.load
+    if found is None:
+        return None if old is None else old.model_dump(mode="json", exclude_defaults=True)
+    parts = {"prefill": found.prefill, "pace": found.pace}
+    block: dict[str, Any] = {"acts": found.acts, "up_to": found.up_to, "n": found.n, "note": found.said}
+    for name, part in parts.items():
+        block[f"{name}_contention"] = _rounded(part.slowdown.contention)
+        block[f"{name}_coherence"] = _rounded(part.slowdown.coherence)
+    ends = {
+        f"{name}_{key}": [_rounded(low), _rounded(high)]
+        for name, part in parts.items()
+        for key, (low, high) in part.intervals.items()
+    }
+    provenance = {"source": source_of(digest), "as_of": on.isoformat(), "grade": "measured"}
+    return block | ({"intervals": ends} if ends else {}) | provenance
 
 
 def _reasoning(old: str | None, kept: Mapping[str, str], fit: LatencyFit) -> str:

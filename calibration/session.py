@@ -60,6 +60,7 @@ async def measure(
                     ledger,
                     limits=settings.limits,
                     done=done,
+                    earlier=before.samples if before else (),
                     input_bounds=lambda request: bounds.get(request.cell),
                     progress=progress,
                 )

@@ -37,12 +37,12 @@ LAZY = (
     "pyarrow",
     "jinja2",
 )  # inside functions outside their home
-PAID_BY_ALL = ("profiles/", "sim/", "proflash.py")  # what every command may import
+PAID_BY_ALL = ("profiles/", "sim/", "proflash")  # what every command may import
 
 
 def files():
     found = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    return [*found, *(path for path in [ROOT / "proflash.py"] if path.exists())]
+    return [*found, *sorted(ROOT.glob("proflash*.py"))]
 
 
 def is_command(name):

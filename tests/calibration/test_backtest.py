@@ -77,7 +77,7 @@ def test_samples_become_columns():
         for i, m in enumerate(rows)
     ]
     found = run_columns(samples)
-    assert (found.n, found.served, found.cost_pusd, found.duration_s) == (3, 2, 21, 3.5)
+    assert (found.n, found.served, found.cost_pusd, found.duration_s) == (3, 2, 14, 3.5)
     assert np.isnan(found.ttft_s[1:]).all(), "a void sample counts, its times do not"
     assert found.tpot_s[0] == pytest.approx(0.005)
     assert found.throttled.tolist() == [False, True, False]

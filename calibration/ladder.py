@@ -1,0 +1,55 @@
+"""When to stop climbing: the rules by which a ladder of concurrency ends before it hurts anybody.
+
+A rung is the calls made while a number of them were kept in flight. The ladder ends when the service refuses,
+when it fails too often, or when more calls in flight only wait longer: where latency grows in proportion to
+the load, throughput no longer does (Little's law).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import t
+
+from calibration.intervals import LEVEL, of_share
+from calibration.samples import Sample
+
+MAX_REFUSED = 3
+MAX_ERROR_SHARE = 0.05
+_SATURATED = 0.8  # elasticity of latency in load; 1: nothing is gained by a further call in flight
+_MIN_CALLS = 8
+
+
+def reason_to_stop(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
+    """Why no higher rung makes sense, or None; ``rungs`` by calls in flight, the last may be unfinished."""
+    if not rungs:
+        return None
+    top = max(rungs)
+    refused = sum(sample.measured.outcome == "throttled" for sample in rungs[top])
+    if refused >= MAX_REFUSED:
+        return f"{refused} refusals with {top} in flight"
+    broken = sum(sample.measured.outcome in ("failed", "timed_out", "cut") for sample in rungs[top])
+    if broken and of_share(broken, len(rungs[top]))[0] > MAX_ERROR_SHARE:
+        return f"{broken} of {len(rungs[top])} calls failed with {top} in flight"
+    return None
+
+
+def is_saturated(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
+    """Why the last of the finished rungs ends the ladder: calls in flight beyond the one before only wait."""
+    loads = sorted(rungs)[-2:]
+    if len(loads) < 2:
+        return None
+    below, top = (_log_times(rungs[load]) for load in loads)
+    if min(len(below), len(top)) < _MIN_CALLS:
+        return None
+    error = np.hypot(below.std(ddof=1) / np.sqrt(len(below)), top.std(ddof=1) / np.sqrt(len(top)))
+    half = float(t.ppf(0.5 + LEVEL / 2, len(below) + len(top) - 2)) * float(error)
+    least = (float(top.mean() - below.mean()) - half) / np.log(loads[1] / loads[0])
+    if least <= _SATURATED:
+        return None
+    return f"latency grows in proportion to the load between {loads[0]} and {loads[1]} in flight"
+
+
+def _log_times(samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.log([s.measured.end_s for s in samples if s.measured.outcome == "ok" and s.measured.end_s > 0])
