@@ -40,7 +40,7 @@ def is_saturated(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
     loads = sorted(rungs)[-2:]
     if len(loads) < 2:
         return None
-    below, top = (_log_times(rungs[load]) for load in loads)
+    below, top = (_log_times(rungs[load], load) for load in loads)
     if min(len(below), len(top)) < _MIN_CALLS:
         return None
     error = np.hypot(below.std(ddof=1) / np.sqrt(len(below)), top.std(ddof=1) / np.sqrt(len(top)))
@@ -51,5 +51,7 @@ def is_saturated(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
     return f"latency grows in proportion to the load between {loads[0]} and {loads[1]} in flight"
 
 
-def _log_times(samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.log([s.measured.end_s for s in samples if s.measured.outcome == "ok" and s.measured.end_s > 0])
+def _log_times(samples: Sequence[Sample], load: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Of the calls that were sent while the rung was full: the first ones met a lighter load."""
+    full = [sample.measured for sample in samples if sample.in_flight >= load]
+    return np.log([found.end_s for found in full if found.outcome == "ok" and found.end_s > 0])

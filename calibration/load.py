@@ -31,7 +31,7 @@ MIN_CALLS = 20
 _WORTH = 2.0  # AIC a further parameter must save: one that is not there saves it one time in twenty or less
 _PARTS = ("prefill", "pace")
 _MOST = (10.0, 1.0)  # contention and coherence
-_STARTS = (np.array([0.02, 1e-4]), np.array([0.3, 1e-3]))
+_START = np.array([0.05, 5e-4])
 _ROUNDS = 2
 
 
@@ -183,7 +183,7 @@ def _part(spans: Spans, acts: Acts) -> PartEffect:
     plain = _noise(spans, Slowdown(), acts)
     fits: dict[Kind, tuple[float, Slowdown, Fitted]] = {"none": (plain.aic, Slowdown(), plain)}
     for kind in KINDS[1:]:
-        fits[kind] = min((_search(spans, acts, kind, plain, s) for s in _STARTS), key=lambda one: one[0])
+        fits[kind] = _search(spans, acts, kind, plain)
     chosen: Kind = "none"
     for kind in KINDS[1:]:
         if fits[kind][0] < fits[chosen][0] - _WORTH:
@@ -201,19 +201,17 @@ def _noise(spans: Spans, slowdown: Slowdown, acts: Acts, near: Fitted | None = N
     return replace(law, aic=law.aic - 2 * gain)
 
 
-def _search(
-    spans: Spans, acts: Acts, kind: Kind, plain: Fitted, start: Floats
-) -> tuple[float, Slowdown, Fitted]:
+def _search(spans: Spans, acts: Acts, kind: Kind, plain: Fitted) -> tuple[float, Slowdown, Fitted]:
     """AIC, slowdown and law of the work of one kind: slowdown given the law, law given the slowdown."""
     free = KINDS.index(kind)
-    law, p = plain, start[:free]
+    law, p = plain, _START[:free]
     for _ in range(_ROUNDS):
         loss = _loss(spans, acts, law)
         begin = np.concatenate([p, [0.0, np.log(law.sigma)]])
         limits = [*((0.0, most) for most in _MOST[:free]), (-3.0, 3.0), (np.log(1e-3), np.log(5.0))]
-        found = minimize(loss, begin, method="L-BFGS-B", bounds=limits)
+        found = minimize(loss, begin, method="TNC", bounds=limits)  # no threaded BLAS, as in `mixture`
         p = found.x[:free]
-        law = _noise(spans, _slowdown(p), acts)
+        law = _noise(spans, _slowdown(p), acts, near=law)
     return law.aic + 2 * free, _slowdown(p), law
 
 
@@ -284,8 +282,9 @@ def alone(data: Columns, law: LoadLaw | None) -> Columns:
             pace_s=data.pace_s / law.pace.factor(load),
         )
     prefilling, decoding = flight.clock(law.prefill), flight.clock(law.pace)
+    paces_s = decoding.work(data.first_s, data.last_s) / np.maximum(data.paced_tokens, 1)
     return replace(
         data,
         prefill_s=np.maximum(prefilling.work(data.wire_s, data.wire_s + data.prefill_s), 1e-9),
-        pace_s=decoding.work(data.first_s, data.last_s) / data.paced_tokens,
+        pace_s=np.where(np.isfinite(data.pace_s), paces_s, np.nan),
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from calibration.mixture import Bools, Floats
 from calibration.samples import Measurement, Sample
 
+_SAME_RUN_S = 0.01  # starts of runs nearer than this are one, but for rounding
 MIN_PACE_TOKENS = 32  # fewer decoded tokens say more about chunking than about pace
 
 
@@ -98,7 +99,8 @@ def _input(sample: Sample) -> int:
 
 def columns(samples: Sequence[Sample]) -> Columns:
     """The columns of the samples of one model whose times may be used: void ones are only in flight."""
-    everybody, samples = samples, [sample for sample in samples if sample.void is None]
+    flights, moments = _flights(samples), dict(zip(map(id, samples), _moments(samples), strict=True))
+    samples = [sample for sample in samples if sample.void is None]
     paces = np.array([pace_s(sample.measured) for sample in samples])
     usual_pace_s = float(np.nanmedian(paces)) if np.isfinite(paces).any() else 0.0
     usual_chunk = first_chunk_tokens(samples) or 1.0
@@ -118,20 +120,21 @@ def columns(samples: Sequence[Sample]) -> Columns:
         if time_s > 0:
             tokens = (_input(sample) - cached, cached, pace, _paced_tokens(measured))
             marks = (measured.wire_s or 0.0, measured.first_chunk_s, measured.last_chunk_s)
-            moments = [np.nan if mark is None else at_s + mark for mark in marks]
-            rows.append((time_s, censored, *tokens, sample.block, at_s, *moments, max(1, sample.in_flight)))
+            when = [np.nan if mark is None else moments[id(sample)] + mark for mark in marks]
+            rows.append((time_s, censored, *tokens, sample.block, at_s, *when, max(1, sample.in_flight)))
     time, lost, uncached, hits, paces, tokens_, block, at, wire, first, last, load = (
         np.array(rows, dtype=float).reshape(-1, 12).T
     )
     whole = (paces, tokens_, block.astype(np.int64), at, wire, first, last, load.astype(np.int64))
-    return Columns(time, lost > 0, uncached, hits, *whole, _flights(everybody))
+    return Columns(time, lost > 0, uncached, hits, *whole, flights)
 
 
 def _flights(samples: Sequence[Sample]) -> Floats:
     """Begins and ends of the calls that the service took (2, n): a refused one is gone at once."""
-    taken = [sample for sample in samples if sample.measured.outcome != "throttled"]
-    begins = [_at_s(sample) + (sample.measured.wire_s or 0.0) for sample in taken]
-    ends = [_at_s(sample) + _over_s(sample.measured) for sample in taken]
+    both = zip(samples, _moments(samples), strict=True)
+    taken = [(sample.measured, at_s) for sample, at_s in both if sample.measured.outcome != "throttled"]
+    begins = [at_s + (measured.wire_s or 0.0) for measured, at_s in taken]
+    ends = [at_s + _over_s(measured) for measured, at_s in taken]
     return np.array([begins, np.maximum(begins, ends)])
 
 
@@ -144,6 +147,21 @@ def _over_s(measured: Measurement) -> float:
 def _at_s(sample: Sample) -> float:
     """Wall clock, which keeps several runs into one file in order; else seconds of the run."""
     return datetime.fromisoformat(sample.sent_at).timestamp() if sample.sent_at else sample.sent_s
+
+
+def _moments(samples: Sequence[Sample]) -> list[float]:
+    """When each was sent, seconds from the first: exact within a run, by the wall clock between runs.
+
+    A run's clock is exact, its wall clock a label rounded to microseconds; calls of one run that follow each
+    other at once must not seem to overlap.
+    """
+    begins = np.array([_at_s(sample) - sample.sent_s for sample in samples])
+    order = np.argsort(begins)
+    run = np.empty(len(samples), dtype=np.int64)
+    run[order] = np.cumsum(np.diff(begins[order], prepend=-np.inf) > _SAME_RUN_S)
+    start = {number: float(np.median(begins[run == number])) for number in np.unique(run)}
+    first = min(start.values(), default=0.0)
+    return [start[number] - first + s.sent_s for number, s in zip(run.tolist(), samples, strict=True)]
 
 
 def thoughts(samples: Sequence[Sample], level: str | None) -> tuple[Floats, Bools]:

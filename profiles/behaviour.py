@@ -35,7 +35,7 @@ LoadParam = Literal["prefill_contention", "prefill_coherence", "pace_contention"
 class LoadEffect(Provenance):
     """How calls in flight at one endpoint slow each other down (`profiles.latency.LoadLaw`).
 
-    It holds up to ``up_to`` calls in flight; ``n`` calls showed it.
+    It was seen up to ``up_to`` calls in flight; ``n`` calls showed it.
     """
 
     acts: Literal["throughout", "at_admission"]

@@ -95,8 +95,9 @@ class LoadLaw:
     """How calls in flight at one endpoint slow each other down, seen up to ``up_to`` of them.
 
     ``acts`` says when: ``throughout`` (the speed of all changes whenever one comes or goes, as where they
-    share a machine) or ``at_admission`` (a call keeps the speed it met). Beyond ``up_to`` the factor stays
-    what it was there: nobody has seen more.
+    share a machine) or ``at_admission`` (a call keeps the speed it met). Beyond ``up_to`` the law is carried
+    on, for to let a service that slows with every call stop slowing there would claim more; nobody has seen
+    that far, and whoever uses it there has to say so.
     """
 
     prefill: Slowdown
@@ -106,15 +107,16 @@ class LoadLaw:
 
     def prefill_factors(self, most: int) -> list[float]:
         """Factors of the prefill with 0, 1, ... ``most`` in flight (with none: 1)."""
-        return self._factors(self.prefill, most)
+        return _factors(self.prefill, most)
 
     def pace_factors(self, most: int) -> list[float]:
         """Factors of the decode pace, likewise."""
-        return self._factors(self.pace, most)
+        return _factors(self.pace, most)
 
-    def _factors(self, slowdown: Slowdown, most: int) -> list[float]:
-        loads = np.clip(np.arange(most + 1), 1, self.up_to).astype(float)
-        return [float(factor) for factor in slowdown.factor(loads)]
+
+def _factors(slowdown: Slowdown, most: int) -> list[float]:
+    loads = np.maximum(np.arange(most + 1), 1).astype(float)
+    return [float(factor) for factor in slowdown.factor(loads)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,9 @@ def _of_model(place: Place) -> Iterator[Assumption]:
             f"{latency.source}, {latency.as_of}",
             latency.reasoning or "",
         )
+    if place.load_law is not None and (load := model.latency.load) is not None:
+        note = f"calls slow each other down; seen up to {load.up_to:,} in flight, carried on beyond"
+        yield Assumption(f"{model.name}: load", load.grade, f"{load.source}, {load.as_of}", note)
     ability = model.quality.ability
     yield Assumption(
         f"{model.name}: quality", ability.grade, f"{ability.source}, {ability.as_of}", ability.reasoning or ""

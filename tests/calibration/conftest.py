@@ -1,11 +1,10 @@
 """No test of this folder reaches beyond the machine; small truths and virtual time for all of them."""
 
-import asyncio
-import heapq
 import ipaddress
-import selectors
 import socket
+import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,12 @@ from calibration.plan import Target
 from calibration.spend import Tariff
 from profiles.catalog import load_catalog
 from profiles.latency import LatencyLaw, Noise, ThinkingLaw
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+from virtual_time import in_virtual_time  # noqa: E402
 
 LAW = LatencyLaw(0.5, 5e-6, 1e-6, 0.004, Noise(0.2), Noise(0.1), first_chunk_tokens=24)
 
@@ -77,48 +82,7 @@ def target(flash_card):
     return make
 
 
-class _Nothing(selectors.BaseSelector):
-    """A selector that never has news and never waits."""
-
-    def register(self, fileobj, events, data=None):
-        return selectors.SelectorKey(fileobj, 0, events, data)
-
-    def unregister(self, fileobj):
-        return None
-
-    def select(self, timeout=None):
-        return []
-
-    def get_map(self):
-        return {}
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    """Time jumps to the next timer whenever nothing is ready."""
-
-    def __init__(self):
-        super().__init__(_Nothing())
-        self.now = 0.0
-
-    def time(self):
-        return self.now
-
-    def _run_once(self):
-        if not self._ready and self._scheduled:
-            self.now = max(self.now, self._scheduled[0].when())
-            while self._scheduled[0].cancelled():
-                heapq.heappop(self._scheduled)
-                if not self._scheduled:
-                    break
-        super()._run_once()
-
-
 @pytest.fixture(scope="session")
 def virtual():
     """``virtual(coroutine)`` runs it in virtual time and gives its result."""
-
-    def run(coroutine):
-        with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-            return runner.run(coroutine)
-
-    return run
+    return in_virtual_time

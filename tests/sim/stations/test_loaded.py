@@ -9,8 +9,11 @@ from profiles.behaviour import LoadEffect
 from sim.audit import audit
 from sim.costs import bill
 from sim.engine.run import simulate
+from sim.experiments.assumptions import assumptions_of
 from sim.records import Outcome
+from sim.stations.service import draw_service
 from sim.stats import t_interval
+from sim.world import resolve
 
 
 def a_catalog(catalog, law=None, **effect):
@@ -76,9 +79,6 @@ def naive(begin, needed, law):
 
 def alone(records, spec, catalog):
     """Seconds alone of each request: prefill, to the first answer, all."""
-    from sim.stations.service import draw_service
-    from sim.world import resolve
-
     place = resolve(spec, catalog).places[0]
     column = draw_service(place.name, place.spec, place.model, records.workload, 0, (None,))
     return column.prefill_s, column.first_s, column.total_s
@@ -162,14 +162,11 @@ def test_calls_slow_down_at_admission_by_the_load_they_met(a_scenario, catalog):
     assert end == pytest.approx(want, rel=1e-9)
 
 
-def test_nothing_is_made_up_beyond_the_load_that_was_seen(a_scenario, catalog):
-    effect = LoadEffect(
-        source="test:x", as_of="2026-11-25", grade="measured", up_to=8, acts="throughout", pace_contention=0.1
-    )
-    factors = effect.law.pace_factors(20)
-    assert factors[8] == pytest.approx(1.7)
-    assert set(factors[8:]) == {factors[8]}
-    assert factors[0] == factors[1] == 1.0
+def test_a_plan_says_how_far_the_load_was_seen(a_scenario, catalog):
+    world = a_catalog(catalog, acts="throughout", pace_contention=0.1)
+    (said,) = [one for one in assumptions_of(resolve(scenario(a_scenario), world)) if "load" in one.what]
+    assert said.grade == "measured"
+    assert "up to 1,000,000 in flight" in said.note
 
 
 @pytest.mark.parametrize("acts", ["throughout", "at_admission"])

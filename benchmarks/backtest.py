@@ -1,0 +1,171 @@
+"""Calibrate a service of another making at light load and a ladder; predict it at 30, 60, 90 % of capacity.
+
+    python benchmarks/backtest.py [variant ...] [--seeds 3]
+
+Everything runs in virtual time: the probe, the plan, the ladder, the fit, the profile and the backtest are
+the product's own, the service is `tests/calibration/other_service.py`. Asked of each prediction: p50 within
+5 %, p90 and p95 within 7 %, p99 within 10 %, refused share within a point, cost within 0.5 %.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "calibration")]
+
+from other_service import Engine, Noise, Service  # noqa: E402
+from virtual_time import in_virtual_time  # noqa: E402
+
+from calibration.backtest import name_of, table, words  # noqa: E402
+from calibration.fit import fit_model  # noqa: E402
+from calibration.plan import Options, make_plan, target_of  # noqa: E402
+from calibration.probe import Limits, Probe  # noqa: E402
+from calibration.profile_writer import measured_profile  # noqa: E402
+from calibration.replay import Arrival, replay_plan  # noqa: E402
+from calibration.spend import Ledger, Tariff  # noqa: E402
+from profiles.catalog import load_catalog  # noqa: E402
+from proflash_backtest import Setting, backtest  # noqa: E402
+
+DAY = date(2026, 11, 25)
+MODEL = "gemini-3.8-flash"
+SHARES = (0.3, 0.6, 0.9)
+INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
+CATALOG = load_catalog()
+PROFILE = CATALOG.model(MODEL, DAY)
+
+
+USUAL = Noise()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A service by its parameters, and the calls a second at which it is full."""
+
+    make: object
+    capacity_per_s: float
+    ladder: tuple = (1, 2, 4, 8, 16, 32)
+    station: bool = False
+
+
+def _decode_s(noise, per_token_s=0.005):
+    mean_tokens = np.mean(ANSWERS) * np.exp(0.35**2 / 2) - 24
+    return per_token_s * mean_tokens * (1 + noise.slow_share * (noise.slow_pace - 1))
+
+
+def hosted(noise, capacity_per_s=6.0, **given):
+    return Variant(lambda seed: Service(seed=seed, noise=noise, **given), capacity_per_s)
+
+
+def loaded(per_other, noise=USUAL, **given):
+    make = lambda seed: Service(seed=seed, noise=noise, pace_load=(per_other, 0.0), **given)  # noqa: E731
+    return Variant(make, 1 / (per_other * _decode_s(noise)), (1, 2, 4, 8, 16, 32, 64))
+
+
+def engine(**given):
+    one = Engine(**given)
+    need = np.mean(ANSWERS) * np.exp(0.35**2 / 2)
+    each_s = one.step_s + np.mean(INPUTS) / one.read_tokens_per_s
+    each_s += need * (one.step_s + one.per_sequence_s * one.most) / one.most
+    return Variant(lambda seed: Engine(seed=seed, **given), 1 / each_s, (1, 2, 4, 8, 16, 32), True)
+
+
+SKEWED = Noise("gamma", sigma=0.35, slow_share=0.03, slow="pareto", slow_factor=2.5)
+THROUGHOUT = Noise(slow_share=0.04, slow_factor=2.5, slow_pace=2.0, shared=0.8)
+VARIANTS = {
+    "tail": hosted(Noise()),
+    "skewed": hosted(SKEWED),
+    "slow throughout": hosted(THROUGHOUT),
+    "thinking": hosted(Noise(), thoughts=(300, 1.5)),
+    "loaded": loaded(0.1),
+    "loaded at admission": loaded(0.1, at_admission=True),
+    "loaded prefill": loaded(0.1, prefill_load=0.03),
+    "engine": engine(),
+}
+
+
+async def measured(plan, service, **limits):
+    """The samples of a plan, as the probe stores them."""
+    stored = []
+
+    async def sink(sample):
+        stored.append(sample)
+
+    chosen = Limits(**({"max_in_flight": 64} | limits))
+    result = await Probe(plan, service, sink, Ledger(10**15), limits=chosen).run()
+    return stored, result
+
+
+def calibrate(variant, seed, calls=600, ladder_calls=150):
+    """The profile that the light load and the ladder give, and the samples."""
+    targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
+    light = (calls, 0.15 * variant.capacity_per_s, INPUTS, ANSWERS, ("low",))
+    options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls)
+    samples, result = in_virtual_time(measured(make_plan(options, targets), variant.make(seed)))
+    fit = fit_model(MODEL, samples, PROFILE.latency.law, sure=False)
+    return measured_profile(PROFILE, fit, "0" * 64, DAY), fit, samples, result
+
+
+def offered(variant, share, seed, calls):
+    """A run the fit has not seen, at a share of the capacity."""
+    rng = np.random.default_rng(10_000 + seed)
+    at_s = np.cumsum(rng.exponential(1 / (share * variant.capacity_per_s), calls))
+    sizes = zip(
+        at_s.tolist(), rng.choice(INPUTS, calls).tolist(), rng.choice(ANSWERS, calls).tolist(), strict=True
+    )
+    rows = [Arrival(at, MODEL, size, answer, "low") for at, size, answer in sizes]
+    targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
+    plan = replay_plan(rows, targets)
+    return in_virtual_time(
+        measured(plan, variant.make(500 + 31 * seed + round(10 * share)), max_in_flight=100_000, pauses=False)
+    )[0]
+
+
+def judge(name, seed, calls=6_000, verbose=False):
+    """Rows (share, figure, error, tolerance, verdict) of one variant and seed."""
+    variant = VARIANTS[name]
+    profile, fit, _, result = calibrate(variant, seed)
+    if verbose:
+        print(fit.load.said if fit.load else "no load", result.ladders, fit.law)
+    catalog = dataclasses.replace(CATALOG, models=dict(CATALOG.models) | {PROFILE.name: profile})
+    rows = []
+    for share in SHARES:
+        found = backtest(
+            offered(variant, share, seed, calls), MODEL, catalog, Setting(replications=8, seed=seed)
+        )
+        if verbose:
+            print(f"--- {name}, {share:.0%}\n{table(found)}")
+        rows += [(share, row) for row in found.rows]
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--calls", type=int, default=6_000)
+    parser.add_argument("--verbose", action="store_true")
+    asked = parser.parse_args()
+    missed = 0
+    for name in asked.variants:
+        for seed in range(1, asked.seeds + 1):
+            began = time.perf_counter()
+            rows = judge(name, seed, asked.calls, asked.verbose)
+            outside = [(s, r) for s, r in rows if r.error is None or abs(r.error) > r.tolerance]
+            differs = [(s, r) for s, r in outside if r.verdict == "differs"]
+            missed += len(outside)
+            print(f"{name:<22} seed {seed}: {len(rows) - len(outside)} of {len(rows)} within tolerance, "
+                  f"{len(differs)} differ; {time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+            for share, row in outside:
+                print(f"    at {share:.0%}: {name_of(row)} {words(row)[2]} ({row.verdict})", flush=True)
+    sys.exit(missed > 0)
+
+
+if __name__ == "__main__":
+    main()
