@@ -275,7 +275,7 @@ def _conclude(
         f"spent {format_usd(result.spent_pusd)}" + (f"; stopped: {result.stopped}" if result.stopped else "")
     )
     for model, reason in result.ladders.items():
-        _say(f"{model}: the ladder ended early: {reason}")
+        say(f"{model}: the ladder ended early: {reason}")
     stored = samples.read(settings.samples)
     document = {
         "schema": "proflash/calibration/v1",

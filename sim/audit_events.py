@@ -140,7 +140,8 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
 def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
     batching = isinstance(place.spec, Instances) and place.spec.batching is not None
-    return batching or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
+    made = batching or place.load_law is not None  # audit_load counts the work under a load law
+    return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
 
 
 def _with_found(load: Workload, attempts: Attempts, rows: NDArray[np.intp]) -> Workload:

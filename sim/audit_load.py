@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from sim.audit_result import Check, check_rows
 from sim.records import Outcome, Records
-from sim.scenario import Instances, Scenario
+from sim.scenario import Scenario
+from sim.scenario_events import Brownout, ModelSwitch
+from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
+from sim.timeline import timeline
 from sim.world import Place
 
 Floats = NDArray[np.float64]
@@ -24,11 +27,11 @@ SLACK = 1e-6  # relative, and seconds: float integrals in different order
 
 
 def load_check(records: Records, scenario: Scenario, place: Place, index: int) -> Check:
-    """The check of one endpoint whose model has a load law; batching instances make their own times."""
-    name = f"work, {place.name}"
-    if isinstance(place.spec, Instances) and place.spec.batching is not None:
-        return Check(name, True, "made by the batch")
-    law = place.load_law
+    """The check of one endpoint with a load law.
+
+    Services that begin during a brownout or under another model follow other laws: their work is not counted.
+    """
+    name, law = f"work, {place.name}", place.load_law
     assert law is not None  # audit_limits asks
     a = records.attempts
     rows = np.flatnonzero((a.endpoint == index) & ~np.isnan(a.begin_s))
@@ -39,6 +42,7 @@ def load_check(records: Records, scenario: Scenario, place: Place, index: int) -
     work = _throughout if law.acts == "throughout" else _at_admission
     done = work(times, needed, factors)
     whole = (a.outcome[rows] == Outcome.SERVED) & (a.free_s[rows] <= records.ended_s)
+    whole &= ~_under_another_law(records, scenario, a.begin_s[rows])
     off = np.zeros(len(rows), dtype=bool)
     for got, wanted in zip(done, (needed[1] - needed[0], needed[2] - needed[0]), strict=True):
         off |= whole & (np.abs(got - wanted) > SLACK * (1 + wanted))
@@ -47,10 +51,21 @@ def load_check(records: Records, scenario: Scenario, place: Place, index: int) -
     return check_rows(name, wrong, "not the drawn work at the speed of its load")
 
 
+def _under_another_law(records: Records, scenario: Scenario, at_s: Floats) -> NDArray[np.bool_]:
+    spells = [
+        s for s in timeline(scenario, records.workload.luck) if isinstance(s.event, Brownout | ModelSwitch)
+    ]
+    found = np.zeros(len(at_s), dtype=bool)
+    for spell in spells:
+        found |= (at_s >= spell.begin_s) & (at_s < spell.end_s)
+    return found
+
+
 def _needed(records: Records, scenario: Scenario, place: Place, rows: Rows) -> tuple[Floats, Floats, Floats]:
     """Seconds alone of each service: prefill, to the first answer chunk, all; drawn anew."""
     a, load = records.attempts, records.workload
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
+    load = counted(load, prompts_of(load, scenario.classes, place.model, place.name))
     order = np.lexsort((a.begin_s[rows], a.request[rows]))
     request = a.request[rows][order]
     starts = np.flatnonzero(np.diff(request, prepend=-1))

@@ -42,9 +42,11 @@ class Place:
     def load_law(self) -> LoadLaw | None:
         """How calls slow each other down, where the model's own law makes the times.
 
-        A reservation is a promise of throughput, and nobody has measured one: its times stay as they are.
+        A reservation is a promise of throughput, and nobody has measured one: its times stay as they are. So
+        do those of an endpoint whose context cache is simulated: it has to know when a prompt will be read.
         """
-        if self.model is None or self.spec.latency is not None or isinstance(self.spec, Provisioned):
+        own = self.spec.latency is not None or getattr(self.spec, "batching", None) is not None
+        if self.model is None or own or isinstance(self.spec, Provisioned) or self.context_cache is not None:
             return None
         return self.model.latency.load_law
 

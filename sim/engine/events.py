@@ -44,7 +44,9 @@ class Laws:
 
 
 def _stretched(service: Service, factor: float) -> Service:
-    return replace(service, first_s=service.first_s * factor, total_s=service.total_s * factor)
+    prefill_s = None if service.prefill_s is None else service.prefill_s * factor
+    times = (service.first_s * factor, service.total_s * factor)
+    return replace(service, first_s=times[0], total_s=times[1], prefill_s=prefill_s)
 
 
 def laws_of(place: Place, spells: Spells) -> Laws:

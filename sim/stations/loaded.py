@@ -1,6 +1,6 @@
 """Stations whose calls slow each other down, as a measured `LoadLaw` says.
 
-Mixed into a station that decides who is served and who waits; here it is decided how long it takes.
+A trait: the station's own kind decides who is served and who waits, here it is decided how long it takes.
 
 ``Throughout``: every call in service works at the speed ``1 / g(n)``, whatever it met when it began, so
 speeds change whenever one comes or goes. All calls of a phase share one speed, so the phase keeps a clock
@@ -14,11 +14,9 @@ operation a change. With ``g(n) = n`` this is the processor-sharing queue.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
 
 import numpy as np
 from simpy.events import NORMAL
@@ -26,8 +24,7 @@ from simpy.events import NORMAL
 from profiles.latency import LoadLaw
 from sim.engine.clock import Clock, Timer
 from sim.stations.base import Call, Services, Station, Worked
-from sim.stations.instances import InstanceStation
-from sim.stations.payg import PaygStation
+from sim.stations.traits import give
 
 
 @dataclass(slots=True)
@@ -92,26 +89,25 @@ class _Factors:
         return self._known[n]
 
 
-class _Loaded(Station):
-    """What both kinds share: the parts of a service, and the account of what came of it."""
+class Loaded(Station):
+    """What both ways share: the parts of a service, and the account of what came of it."""
 
     def prepare(self, clock: Clock, law: LoadLaw) -> None:
         """Set the law; called once, before the clock starts."""
         self._clock = clock
         self._prefill, self._pace = _Factors(law.prefill_factors), _Factors(law.pace_factors)
         self._worked = Worked()
-        self._begun = Counter[int]()
-        self._columns: list[tuple[list[float], list[float], list[float], list[int]]] = []
+        self._columns: dict[int, tuple[list[float], list[float], list[float], list[int]]] = {}
 
     def _part(self, call: Call) -> Part:
         """The next service of the call's request."""
         request = call.request
-        k = call.service = self._begun[request]
-        self._begun[request] = k + 1
-        call.odd = True  # when it ends, only the run can tell
-        while k >= len(self._columns):
-            self._columns.append(_columns(self.services, len(self._columns)))
-        prefill_s, first_s, total_s, tokens = (column[request] for column in self._columns[k])
+        k = self._services_begun.setdefault(request, 0)
+        self._serve_again(call)  # which column that is may depend on an event
+        self._services_begun[request] = k + 1
+        if call.service not in self._columns:
+            self._columns[call.service] = _columns(self.services, call.service)
+        prefill_s, first_s, total_s, tokens = (column[request] for column in self._columns[call.service])
         return Part(call, prefill_s, first_s - prefill_s, total_s - prefill_s, int(tokens))
 
     def worked(self) -> Worked:
@@ -120,17 +116,22 @@ class _Loaded(Station):
 
 
 def _columns(services: Services, k: int) -> tuple[list[float], list[float], list[float], list[int]]:
+    """Prefill, time to the first answer and to the last token, and tokens, of the k-th service.
+
+    A model that an event brings in may have no load law, hence no parts: its thoughts count as prefill.
+    """
     services.need(k)
     column = services.columns[k]
-    assert column.prefill_s is not None  # build.py asks a law for it
+    prefill_s = column.first_s if column.prefill_s is None else column.prefill_s
     tokens = (column.thinking + column.output).astype(np.int64)
-    return column.prefill_s.tolist(), column.first_s.tolist(), column.total_s.tolist(), tokens.tolist()
+    return prefill_s.tolist(), column.first_s.tolist(), column.total_s.tolist(), tokens.tolist()
 
 
-class AtAdmission(_Loaded):
+class AtAdmission(Loaded):
     """The speed of a call is that of the load it met."""
 
     def _serve(self, call: Call, now: float) -> None:
+        call.begin_s = now
         part, n = self._part(call), self.busy
         decode = self._pace(n)
         first_s = now + part.prefill_s * self._prefill(n) + part.first_s * decode
@@ -139,7 +140,7 @@ class AtAdmission(_Loaded):
         if free_s > expiry_s:
             self.client.expire_at(expiry_s, call)
             free_s = expiry_s if self._cancels else free_s
-        call.begin_s, call.free_s = now, free_s
+        call.free_s = free_s
         call.callbacks = self._on_free
         heappush(self._heap, (free_s, NORMAL, self._next_id(), call))
         done = (
@@ -148,7 +149,7 @@ class AtAdmission(_Loaded):
         self._worked.add(call, first_s if first_s <= free_s else math.nan, free_s, done)
 
 
-class Throughout(_Loaded):
+class Throughout(Loaded):
     """The speed of all calls changes with the load."""
 
     def prepare(self, clock: Clock, law: LoadLaw) -> None:
@@ -167,8 +168,8 @@ class Throughout(_Loaded):
 
     def _serve(self, call: Call, now: float) -> None:
         self._advance(now)
-        part = self._parts[call] = self._part(call)
         call.begin_s = now
+        part = self._parts[call] = self._part(call)
         part.entered = self._prefilling.reads
         self._prefilling.add(part.entered + part.prefill_s, self._next_id(), part)
         expiry_s = call.send_s + self._timeout_s
@@ -276,42 +277,8 @@ class Throughout(_Loaded):
         return self._worked
 
 
-class LoadedStation(Throughout, Station):
-    """Serves every call at once."""
-
-
-class LoadedPayg(Throughout, PaygStation):
-    """Serves what the limits admit."""
-
-
-class LoadedInstances(Throughout, InstanceStation):
-    """Slots and a queue."""
-
-
-class AdmittedStation(AtAdmission, Station):
-    """Serves every call at once."""
-
-
-class AdmittedPayg(AtAdmission, PaygStation):
-    """Serves what the limits admit."""
-
-
-class AdmittedInstances(AtAdmission, InstanceStation):
-    """Slots and a queue."""
-
-
-_KINDS: dict[tuple[str, type[Station]], type[_Loaded]] = {
-    ("throughout", Station): LoadedStation,
-    ("throughout", PaygStation): LoadedPayg,
-    ("throughout", InstanceStation): LoadedInstances,
-    ("at_admission", Station): AdmittedStation,
-    ("at_admission", PaygStation): AdmittedPayg,
-    ("at_admission", InstanceStation): AdmittedInstances,
-}
-
-
-def loaded(kind: type[Station], law: LoadLaw, clock: Clock, *arguments: Any) -> Station:  # noqa: ANN401  # its own
-    """A station of ``kind`` under ``law``; ``arguments`` are those of the kind."""
-    station = _KINDS[law.acts, kind](*arguments)
+def give_load(station: Station, law: LoadLaw, clock: Clock) -> None:
+    """Have a station follow a load law."""
+    give(station, Throughout if law.acts == "throughout" else AtAdmission)
+    assert isinstance(station, Loaded)
     station.prepare(clock, law)
-    return station

@@ -194,6 +194,19 @@ def test_limits_slots_timeouts_and_cuts_add_up(a_scenario, catalog, acts, cancel
     assert Outcome.TIMED_OUT in outcomes
 
 
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+def test_a_brownout_stretches_the_work_itself(a_scenario, catalog, acts):
+    world = a_catalog(catalog, acts=acts, pace_contention=0.1)
+    brownout = {"kind": "brownout", "at_s": 50.0, "for_s": 60.0, "endpoints": ["flash"], "factor": 3.0}
+    plain = run(scenario(a_scenario, 0.5, duration_s=200.0), world)
+    slowed = run(scenario(a_scenario, 0.5, duration_s=200.0, events=[brownout]), world)
+    before = plain.requests.end_s < 50.0
+    assert slowed.requests.end_s[before] == pytest.approx(plain.requests.end_s[before])
+    inside = (plain.workload.arrival_s > 50.0) & (plain.workload.arrival_s < 110.0)
+    took = [(r.requests.end_s - r.workload.arrival_s)[inside].mean() for r in (plain, slowed)]
+    assert took[1] > 3 * took[0]
+
+
 def test_the_audit_notices_work_that_was_not_done(a_scenario, catalog):
     world = a_catalog(catalog, acts="throughout", pace_contention=0.3)
     spec = scenario(a_scenario, 1.0, duration_s=200.0)
