@@ -12,10 +12,11 @@ from profiles.catalog import Catalog
 from sim.audit_prices import unit_prices
 from sim.audit_prompts import media_recounted
 from sim.audit_result import Check
+from sim.audit_tools import fees_again
 from sim.audit_usage import instances_paid, reservations_pusd, usage_pusd
 from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
-from sim.scenario import Endpoint, PayAsYouGo, Provisioned, Scenario
+from sim.scenario import Endpoint, Instances, Provisioned, Scenario
 from sim.scenario_media import MediaKind
 
 Ints = NDArray[np.int64]
@@ -74,7 +75,8 @@ def second_pricing(records: Records, scenario: Scenario, catalog: Catalog) -> tu
             chosen = rows[sold_days[rows] == day]
             on = scenario.prices_on + timedelta(days=day)
             _price(records, scenario, catalog, endpoint, on, chosen, media, amount, unknown)
-    return amount, unknown
+    fees, no_price = fees_again(records, scenario, catalog)
+    return amount + fees, unknown | no_price
 
 
 def _sold_by_token(records: Records, name: str, endpoint: Endpoint) -> NDArray[np.bool_]:
@@ -85,7 +87,7 @@ def _sold_by_token(records: Records, name: str, endpoint: Endpoint) -> NDArray[n
         sold &= attempts.outcome != outcome
     if isinstance(endpoint, Provisioned):
         return np.asarray(sold & (attempts.lane == Lane.SPILL))
-    return np.asarray(sold & isinstance(endpoint, PayAsYouGo))
+    return np.asarray(sold & (not isinstance(endpoint, Instances)))
 
 
 def _days_of(records: Records, scenario: Scenario) -> Ints:

@@ -7,6 +7,7 @@ Who pays what:
 - a call the service worked on is billed, heard or not: a timeout that was not cancelled costs all of its
   tokens. Calls refused (429, full queue) or failed (5xx) cost nothing (assumed: the provider does not say);
 - a reservation's own traffic costs nothing by the token: its GSU-hours are paid, used or not;
+- searches and map queries cost their fee after the free allowances (`sim.tool_fees`);
 - own instances cost the hours they are there, stored tokens theirs (`sim.metered`).
 
 An unknown price is an InputError, unless the study is historical or the model was never priced: then the
@@ -29,9 +30,10 @@ from sim.bill import Bill, Line, merged, total
 from sim.chargeback import charges
 from sim.metered import gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
-from sim.scenario import PayAsYouGo, Provisioned, Scenario
+from sim.scenario import Instances, Provisioned, Scenario
 from sim.stations.prompts import Prompts, prompts_of
 from sim.tariff import Seller, model_of, price_day, seller
+from sim.tool_fees import Fee, free_price, tool_fees
 from sim.waste import by_cause, unused
 
 Ints = NDArray[np.int64]
@@ -57,9 +59,15 @@ def billed_by_token(records: Records, scenario: Scenario) -> NDArray[np.bool_]:
     """Which attempts are billed by the token: worked on, and on a lane that has a token price."""
     attempts = records.attempts
     kinds = [scenario.endpoints[name] for name in records.endpoint_names]
-    by_lane = np.array([[isinstance(e, PayAsYouGo), isinstance(e, Provisioned)] for e in kinds])
-    worked = np.isin(attempts.outcome, _BILLED) & ~np.isnan(attempts.begin_s)
-    return np.asarray(worked & by_lane[attempts.endpoint, attempts.lane])
+    paid_before = (Provisioned, Instances)
+    by_lane = np.array([[not isinstance(e, paid_before), isinstance(e, Provisioned)] for e in kinds])
+    return np.asarray(worked_on(records) & by_lane[attempts.endpoint, attempts.lane])
+
+
+def worked_on(records: Records) -> NDArray[np.bool_]:
+    """Which attempts a service worked on, heard or not."""
+    attempts = records.attempts
+    return np.asarray(np.isin(attempts.outcome, _BILLED) & ~np.isnan(attempts.begin_s))
 
 
 def wasted(records: Records) -> NDArray[np.bool_]:
@@ -99,6 +107,15 @@ class _Ledger:
             else:
                 self.attempt_pusd[rows] += tokens * price.pusd
             self._add_lines(sold_by, rows, unit, tokens, price)
+
+    def charge(self, fee: Fee) -> None:
+        """Put the fee of a tool on the bill: what is free as lines of nothing, the rest at its price."""
+        if fee.price.pusd is None:
+            self.unpriced[fee.rows[fee.billed > 0]] = True
+        else:
+            self.attempt_pusd[fee.rows] += fee.billed * fee.price.pusd
+        self._add_lines(fee.seller, fee.rows, fee.unit, fee.free, free_price(fee))
+        self._add_lines(fee.seller, fee.rows, fee.unit, fee.billed, fee.price)
 
     def _add_lines(
         self, sold_by: Seller, rows: NDArray[np.intp], unit: str, tokens: Ints, price: UnitPrice
@@ -149,10 +166,12 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
     n = len(records.attempts)
     ledger = _Ledger(records, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), [])
     _bill_tokens(ledger, scenario, catalog)
+    for fee in tool_fees(records, worked_on(records), scenario, catalog):
+        ledger.charge(fee)
     used = list(usage_lines(records, scenario, catalog))
     own = (line for _, lines in used for line in lines)
     lines = merged([*ledger.lines, *gsu_lines(scenario, catalog), *own])
-    lost = wasted(records) & billed_by_token(records, scenario)
+    lost = wasted(records) & (billed_by_token(records, scenario) | (ledger.attempt_pusd > 0))
     waste = by_cause(records, lost, ledger.attempt_pusd, _all_tokens(records.attempts))
     return Bill(
         lines,

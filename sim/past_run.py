@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,11 @@ from profiles.errors import InputError
 from sim.luck import Luck
 from sim.records import Attempts, Records, Requests, StationLog, Usage
 from sim.scenario_labels import LABELS
-from sim.scenario_media import COLUMNS, MediaKind
+from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra
 from sim.store import Columns, StoredRun
 from sim.workload.columns import OPTIONAL, Labels, Workload
+
+Kind = TypeVar("Kind", bound=Extra)
 
 
 def read_records(run: StoredRun) -> Records:
@@ -27,7 +31,9 @@ def read_records(run: StoredRun) -> Records:
         own = {name: requests[name] for name in Workload.column_names() if name != "class_id"}
         own |= {name: requests[name] for name in OPTIONAL if name in requests}
         who, luck = _codes(requests, "class", classes), Luck(run.scenario.seed)
-        load = Workload(classes, luck, class_id=who, **own, labels=_labels(requests), media=_media(requests))
+        media, tools = _extras(requests, MEDIA_COLUMNS), _extras(requests, TOOL_COLUMNS)
+        labels = _labels(requests)
+        load = Workload(classes, luck, class_id=who, **own, labels=labels, media=media, tools=tools)
         outcomes = Requests(**_fields(Requests, requests, endpoints))
         calls = Attempts(**_fields(Attempts, attempts, endpoints))
     except KeyError as missing:
@@ -55,8 +61,9 @@ def _fields(table: type[Requests] | type[Attempts], columns: Columns, endpoints:
     return {**found, "endpoint": _codes(columns, "endpoint", endpoints)}
 
 
-def _media(columns: Columns) -> dict[MediaKind, NDArray[np.int32]]:
-    return {kind: columns[name] for kind, name in COLUMNS.items() if name in columns}
+def _extras(columns: Columns, names: Mapping[Kind, str]) -> dict[Kind, NDArray[np.int32]]:
+    """Media or tool use, as far as the load had any."""
+    return {kind: columns[name] for kind, name in names.items() if name in columns}
 
 
 def _labels(columns: Columns) -> dict[str, Labels]:

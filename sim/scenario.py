@@ -295,6 +295,7 @@ class Scenario(Strict):
     governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
     limits_scopes: dict[Name, Limits] = Field(default={})  # limits that several endpoints share
     events: tuple[Event, ...] = ()  # what goes wrong, or changes, and when
+    free_allowance_share: Share = 1.0  # of free searches a day or month; the rest is used elsewhere
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()
     knobs: dict[Name, Finite | int] = Field(default={})  # plain-word inputs that formulas use

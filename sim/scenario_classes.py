@@ -10,7 +10,7 @@ from sim.distributions import Constant, Distribution, NonNegative, Normal, Posit
 from sim.scenario_arrivals import Arrivals
 from sim.scenario_caches import Prefixes, Queries
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
-from sim.scenario_media import Media
+from sim.scenario_media import Media, Tools
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
@@ -106,6 +106,7 @@ class RequestClass(Strict):
     rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] = 0.0  # of the two lengths
     session: Session | None = None
     media: Media | None = None  # beside the text, which input_tokens counts
+    tools: Tools | None = None  # searches and maps, each with a fee
     cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
     prefixes: Prefixes | None = None  # beginnings that prompts of the class share
     queries: Queries | None = None  # questions that come again word for word

@@ -1,4 +1,4 @@
-"""What a request carries beside text: pictures, films, sound, pages of documents."""
+"""What a request carries beside text (pictures, films, sound, pages), and which tools its answer uses."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pydantic import Field, model_validator
 from sim.distributions import Distribution, Positive, Strict
 
 MediaKind = Literal["image", "video", "audio", "pdf"]
+ToolKind = Literal["search", "maps"]
+Extra = MediaKind | ToolKind
 Pixels = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
-COLUMNS: dict[MediaKind, str] = {  # kind: the workload's column of it
+MEDIA_COLUMNS: dict[MediaKind, str] = {  # kind: its name among the columns of a run's records
     "image": "images",
     "video": "video_ms",
     "audio": "audio_ms",
     "pdf": "pdf_pages",
 }
+TOOL_COLUMNS: dict[ToolKind, str] = {"search": "searches", "maps": "maps_queries"}
 
 
 class Media(Strict):
@@ -50,4 +53,26 @@ class Media(Strict):
             "audio": self.audio_s,
             "pdf": self.pdf_pages,
         }
+        return {kind: law for kind, law in given.items() if law is not None}
+
+
+class Tools(Strict):
+    """What the provider's tools are asked for, a call: each has a fee beside the tokens.
+
+    A model bills searches by the query or by the prompt that makes any, as its price rows say.
+    """
+
+    searches: Distribution | None = None
+    maps: Distribution | None = None
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if not self.laws:
+            raise ValueError("give searches or maps")
+        return self
+
+    @property
+    def laws(self) -> dict[ToolKind, Distribution]:
+        """The laws that are stated, by kind."""
+        given: dict[ToolKind, Distribution | None] = {"search": self.searches, "maps": self.maps}
         return {kind: law for kind, law in given.items() if law is not None}

@@ -22,7 +22,7 @@ from profiles.yaml_io import read_yaml
 from sim.records import Attempts, Records, Requests
 from sim.scenario import Scenario
 from sim.scenario_file import dump_scenario, parse_scenario
-from sim.scenario_media import COLUMNS
+from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS
 from sim.summary import Summary
 
 SCENARIO, SUMMARY, PROVENANCE = "scenario.yaml", "summary.json", "provenance.json"
@@ -166,7 +166,8 @@ def request_columns(records: Records) -> Columns:
     columns: Columns = {"class": _named(load.class_id, load.class_names)}
     columns |= {name: getattr(load, name) for name in load.present if name != "class_id"}
     columns |= {name: _named(label.codes, label.names) for name, label in load.labels.items()}
-    columns |= {COLUMNS[kind]: column for kind, column in load.media.items()}
+    columns |= {MEDIA_COLUMNS[kind]: column for kind, column in load.media.items()}
+    columns |= {TOOL_COLUMNS[kind]: column for kind, column in load.tools.items()}
     columns |= {field.name: getattr(requests, field.name) for field in fields(Requests)}
     columns["endpoint"] = _named(requests.endpoint, records.endpoint_names)
     return columns

@@ -92,12 +92,17 @@ def seller(name: str, scenario: Scenario, catalog: Catalog) -> Seller:
     """Who sells at the endpoint called ``name``."""
     endpoint = scenario.endpoints[name]
     profile = model_of(endpoint, scenario, catalog)
-    service = endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
+    service = service_of(endpoint)
     if profile is None:
         return Seller(name, endpoint.channel, NO_MODEL, service, None, True)
     offer = Offer(profile, endpoint.channel, service, endpoint.region, catalog.terms)
     unpriced = scenario.historical or not profile.prices
     return Seller(name, endpoint.channel, profile.name, service, offer, unpriced)
+
+
+def service_of(endpoint: Endpoint) -> PriceService:
+    """The service whose prices an endpoint's tokens have; what a reservation spills is standard."""
+    return endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
 
 
 def model_of(endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> ModelProfile | None:

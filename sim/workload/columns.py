@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario_media import MediaKind
+from sim.scenario_media import MediaKind, ToolKind
 
 OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query")
-_NO_COLUMNS = ("class_names", "luck", "labels", "media")
+_NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Workload:
     group: NDArray[np.int32]  # number of the session or fan-out job it belongs to; -1: none
     labels: Mapping[str, Labels] = field(default_factory=dict)
     media: Mapping[MediaKind, NDArray[np.int32]] = field(default_factory=dict)
+    tools: Mapping[ToolKind, NDArray[np.int32]] = field(default_factory=dict)  # queries a call makes
     prefix: NDArray[np.int32] | None = None  # which shared text the prompt begins with; -1: none
     prefix_tokens: NDArray[np.int32] | None = None  # and its length
     history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
@@ -84,11 +85,13 @@ class Workload:
             columns["follows"] = np.where(before >= 0, place[before], -1).astype(np.int32)
         labels = {name: Labels(one.names, one.codes[order]) for name, one in self.labels.items()}
         media = {kind: column[order] for kind, column in self.media.items()}
-        return type(self)(self.class_names, self.luck, **columns, labels=labels, media=media)
+        tools = {kind: column[order] for kind, column in self.tools.items()}
+        return type(self)(self.class_names, self.luck, **columns, labels=labels, media=media, tools=tools)
 
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
         columns = [getattr(self, name) for name in self.present]
-        columns += [*(one.codes for one in self.labels.values()), *self.media.values()]
+        columns += (one.codes for one in self.labels.values())
+        columns += [*self.media.values(), *self.tools.values()]
         return sum(column.nbytes for column in columns)

@@ -1,8 +1,9 @@
-"""Media drawn with the load: whole pictures and pages, whole milliseconds of film and sound."""
+"""Media and tool use drawn with the load: whole pictures, pages and queries, whole milliseconds of film."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +11,21 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.scenario_classes import RequestClass
-from sim.scenario_media import COLUMNS, MediaKind
+from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra, MediaKind, ToolKind
 
 Counts = NDArray[np.int32]
 Draw = Callable[[str, Distribution, str, int], NDArray[np.float64]]  # where, law, stream, how many
+Kind = TypeVar("Kind", bound=Extra)
+Laws = Mapping[str, Mapping[Kind, Distribution]]  # by class
 
-_SCALE: dict[MediaKind, int] = {"image": 1, "video": 1000, "audio": 1000, "pdf": 1}
-_FIELD: dict[MediaKind, str] = {
-    "image": "images",
-    "video": "video_s",
-    "audio": "audio_s",
-    "pdf": "pdf_pages",
+_SCALE: dict[Extra, int] = {"video": 1000, "audio": 1000}
+_PATH: dict[Extra, str] = {
+    "image": "media.images",
+    "video": "media.video_s",
+    "audio": "media.audio_s",
+    "pdf": "media.pdf_pages",
+    "search": "tools.searches",
+    "maps": "tools.maps",
 }
 
 
@@ -31,25 +36,32 @@ def draw_media(
 
     Raises InputError where a law draws what no request can carry.
     """
-    stated = {name: spec.media.laws for name, spec in classes.items() if spec.media is not None}
-    kinds = [kind for kind in COLUMNS if any(kind in laws for laws in stated.values())]
+    laws = {name: {} if spec.media is None else spec.media.laws for name, spec in classes.items()}
+    return _columns(MEDIA_COLUMNS, laws, sizes, draw)
+
+
+def draw_tools(
+    classes: Mapping[str, RequestClass], sizes: Sequence[int], draw: Draw
+) -> dict[ToolKind, Counts]:
+    """As `draw_media`, for the queries of tools."""
+    laws = {name: {} if spec.tools is None else spec.tools.laws for name, spec in classes.items()}
+    return _columns(TOOL_COLUMNS, laws, sizes, draw)
+
+
+def _columns(kinds: Iterable[Kind], laws: Laws[Kind], sizes: Sequence[int], draw: Draw) -> dict[Kind, Counts]:
+    stated = [kind for kind in kinds if any(kind in own for own in laws.values())]
+    parts = list(zip(laws.items(), sizes, strict=True))
     return {
-        kind: np.concatenate(
-            [
-                _drawn(name, kind, stated.get(name, {}).get(kind), n, draw)
-                for name, n in zip(classes, sizes, strict=True)
-            ]
-        )
-        for kind in kinds
+        kind: np.concatenate([_drawn(name, kind, own.get(kind), n, draw) for (name, own), n in parts])
+        for kind in stated
     }
 
 
-def _drawn(name: str, kind: MediaKind, law: Distribution | None, n: int, draw: Draw) -> Counts:
+def _drawn(name: str, kind: Extra, law: Distribution | None, n: int, draw: Draw) -> Counts:
     if law is None:
         return np.zeros(n, dtype=np.int32)
-    where = f"classes.{name}.media.{_FIELD[kind]}"
-    values = np.rint(draw(where, law, f"{kind}/{name}", n) * _SCALE[kind])
-    most = np.iinfo(np.int32).max
-    if (largest := float(values.max(initial=0.0))) > most:
-        raise InputError(f"{where}: drew {largest / _SCALE[kind]:.3g}; right: give a smaller max")
+    where, scale = f"classes.{name}.{_PATH[kind]}", _SCALE.get(kind, 1)
+    values = np.rint(draw(where, law, f"{kind}/{name}", n) * scale)
+    if (largest := float(values.max(initial=0.0))) > np.iinfo(np.int32).max:
+        raise InputError(f"{where}: drew {largest / scale:.3g}; right: give a smaller max")
     return np.maximum(values, 0).astype(np.int32)

@@ -23,11 +23,10 @@ from sim.scenario import RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.scenario_labels import LABELS
-from sim.scenario_media import MediaKind
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.arrivals import batched
 from sim.workload.columns import Labels, Workload
-from sim.workload.media import draw_media
+from sim.workload.media import Draw, draw_media, draw_tools
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
 from sim.workload.rates import Span
 from sim.workload.sessions import Turns, draw_turns
@@ -261,11 +260,13 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
     def spread(values: list[Any], kind: type[np.generic]) -> NDArray[Any]:
         return np.repeat(np.array(values, kind), sizes)[order]
 
+    draw = _draw_by(luck)
     return Workload(
         class_names=tuple(scenario.classes),
         luck=luck,
         labels=_labels(scenario, luck, loads, order),
-        media=_media(scenario, luck, sizes, order),
+        media={kind: own[order] for kind, own in draw_media(scenario.classes, sizes, draw).items()},
+        tools={kind: own[order] for kind, own in draw_tools(scenario.classes, sizes, draw).items()},
         arrival_s=column("arrival_s"),
         class_id=spread(list(range(len(loads))), np.int16),
         input_tokens=column("input_tokens"),
@@ -297,15 +298,13 @@ def _labels(scenario: Scenario, luck: Luck, loads: list[_Load], order: NDArray[n
     return found
 
 
-def _media(
-    scenario: Scenario, luck: Luck, sizes: list[int], order: NDArray[np.intp]
-) -> dict[MediaKind, Tokens]:
-    """What requests carry beside text."""
+def _draw_by(luck: Luck) -> Draw:
+    """How columns of extras are drawn: each from a stream of its own."""
 
     def draw(where: str, law: Distribution, stream: str, n: int) -> Floats:
         return _values(where, law, luck, stream, n)
 
-    return {kind: column[order] for kind, column in draw_media(scenario.classes, sizes, draw).items()}
+    return draw
 
 
 def _label(
