@@ -28,7 +28,7 @@ class Line:
     channel: str
     model: str
     class_name: str
-    unit: str  # input, cached_input, thinking, output (tokens); gsu_hour, gsu_credit, instance_hour
+    unit: str  # of `profiles.prices.Unit`; thinking, gsu_hour, gsu_credit, instance_hour
     endpoint: str
     service: str
     quantity: int | float
@@ -56,6 +56,17 @@ class Line:
             self.source,
             self.note,
         )
+
+
+def sold_by(unit: str) -> tuple[int, str]:
+    """How many picodollars a unit make a dollar of the price that people quote, and that price's measure."""
+    if unit == "cache_storage_hour":
+        return 10**6, "per 1M tokens an hour"
+    if unit.endswith("_hour") or unit == "gsu_credit":
+        return 10**12, "an hour"
+    if unit in ("search_query", "maps_query", "grounded_prompt"):
+        return 10**9, f"per 1k {'prompts' if unit == 'grounded_prompt' else 'queries'}"
+    return 10**6, "per 1M tokens"
 
 
 @dataclass(frozen=True, slots=True)

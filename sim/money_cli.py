@@ -19,7 +19,7 @@ from rich.table import Table
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from profiles.money import usd
-from sim.bill import FIXED, Charge, Line, Node, tree
+from sim.bill import Charge, Line, Node, sold_by, tree
 from sim.chargeback import by_team
 from sim.economics import Economics, economics
 from sim.reprice import price_log, read_log, reprice_run
@@ -214,7 +214,7 @@ def _amount(pusd: int | None) -> str:
 def _tree_table(root: Node, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("bill", no_wrap=True)
-    for head in ("quantity", "per 1M", "list", "USD"):
+    for head in ("quantity", "price", "list", "USD"):
         table.add_column(head, justify="right")
     for head in ("source", "as of", "grade", "note"):
         table.add_column(head, overflow="fold")
@@ -240,8 +240,8 @@ def _rows(node: Node, depth: int) -> Iterator[list[str]]:
 def _price(line: Line, pusd: int | None) -> str:
     if pusd is None:
         return "unknown"
-    by_hour = line.class_name == FIXED
-    return f"{pusd / 10**12:g} an hour" if by_hour else f"{pusd / 10**6:g}"
+    scale, measure = sold_by(line.unit)
+    return f"{pusd / scale:g} {measure.removesuffix(' tokens')}"
 
 
 def _economics_table(units: Economics) -> Table:

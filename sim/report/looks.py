@@ -13,7 +13,11 @@ Theme = Literal["light", "dark"]
 GREY = "#8795a3"
 PRO_COLOUR, PALE_BLUE = "#E69F00", "#56B4E9"
 HEIGHT, TOP, BOTTOM = 380, 34, 52
-UNIT_ORDER = ("input", "cached_input", "thinking", "output", "gsu_hour", "instance_hour", "gsu_credit")
+UNIT_ORDER = (
+    *("input", "cached_input", "thinking", "output", "gsu_hour", "instance_hour", "gsu_credit"),
+    *("input_image", "input_video", "input_audio", "cached_audio", "output_audio"),
+    *("search_query", "grounded_prompt", "maps_query", "cache_storage_hour"),
+)
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 MONEY_AXIS = {"title_text": "USD a month", "tickprefix": "$", "tickformat": ",.6~r"}
 _PATTERNS = ("", "/", ".", "x", "-", "+")

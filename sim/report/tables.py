@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from profiles.money import PUSD_PER_USD
-from sim.bill import Line, Node, tree
+from sim.bill import Line, Node, sold_by, tree
 from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement
 from sim.report import words
@@ -213,9 +212,8 @@ def unit_price(line: Line) -> str:
     """The price of a line, exact: ``$0.075 per 1M tokens``, ``$3.70 an hour``."""
     if line.unit_price_pusd is None:
         return words.UNKNOWN
-    if line.unit.endswith("_hour") or line.unit == "gsu_credit":
-        return f"{_exact(Decimal(line.unit_price_pusd) / PUSD_PER_USD)} an hour"
-    return f"{_exact(Decimal(line.unit_price_pusd) / 10**6)} per 1M tokens"
+    scale, measure = sold_by(line.unit)
+    return f"{_exact(Decimal(line.unit_price_pusd) / scale)} {measure}"
 
 
 def _exact(amount: Decimal) -> str:

@@ -179,6 +179,8 @@ def test_bill_rows_add_up_and_name_their_price(small_plan):
         ("input", 75_000, "$0.075 per 1M tokens"),
         ("output", 10_000_000, "$10.00 per 1M tokens"),
         ("instance_hour", 3_673_100_000_000, "$3.6731 an hour"),
+        ("search_query", 14_000_000_000, "$14.00 per 1k queries"),
+        ("cache_storage_hour", 1_000_000, "$1.00 per 1M tokens an hour"),
         ("input", None, "unknown"),
     ],
 )
