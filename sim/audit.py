@@ -13,21 +13,23 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit_events import event_checks, model_at, serving
-from sim.audit_limits import limit_checks
+from sim.audit_limits import limit_checks, peak
 from sim.audit_money import money_checks
 from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
-from sim.records import Attempts, Outcome, Records
+from sim.records import Attempts, Kind, Outcome, Reason, Records
 from sim.scenario import Endpoint, Scenario
 from sim.scenario_caches import ResponseCache
 from sim.timeline import timeline
+from sim.verdicts import cascade_of
 from sim.world import resolve
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
+_LET_GO = (Reason.HEDGED, Reason.PATIENCE, Reason.FIRST_TOKEN, Reason.DEADLINE)
 RELATIVE = 1e-9  # two float sums of the same terms, in different order
 
 
@@ -49,8 +51,9 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
 
 
 def in_order(attempts: Attempts) -> Rows:
-    """Rows by request, then stage, then number."""
-    return np.lexsort((attempts.number, attempts.stage, attempts.request))
+    """Rows by request, then stage, then number; of a call and its hedge the one that was served last."""
+    served = attempts.outcome == Outcome.SERVED
+    return np.lexsort((served, attempts.number, attempts.stage, attempts.request))
 
 
 def request_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
@@ -64,21 +67,34 @@ def request_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     total = f"{len(attempts)} attempts made, {int(requests.attempts.sum())} counted"
     yield Check("attempts conserved", bool(np.array_equal(made, requests.attempts)), total)
     order = in_order(attempts)
-    yield check_rows("attempts numbered", _misnumbered(attempts, order), "not 1, 2, … within its stage")
-    yield check_rows("outcomes", _contradicted(records, scenario, order), "its last attempt says otherwise")
+    tries = order[attempts.kind[order] != Kind.HEDGE]
+    yield check_rows("attempts numbered", _misnumbered(attempts, tries), "not 1, 2, … within its stage")
+    if cascade_of(scenario) is None:  # else the verdicts have a say: see `sim.audit_client`
+        wrong = _contradicted(records, scenario, order)
+        yield check_rows("outcomes", wrong, "its last attempt says otherwise")
 
 
 def _misnumbered(attempts: Attempts, order: Rows) -> Mask:
     request, stage = attempts.request[order], attempts.stage[order].astype(int)
-    number, outcome = attempts.number[order], attempts.outcome[order]
+    number = attempts.number[order]
     same_request = np.diff(request, prepend=-1) == 0
     same_stage = same_request & (np.diff(stage, prepend=-1) == 0)
     step = np.diff(number, prepend=0)
-    before_served = np.roll(outcome, 1) == Outcome.SERVED
+    before_served = np.roll(_stage_served(attempts)[order], 1)
     next_stage = same_request & ~same_stage & (np.diff(stage, prepend=-1) == 1)
     fine = np.where(same_stage, (step == 1) & ~before_served, number == 1)
     fine &= same_stage | np.where(same_request, next_stage & before_served, stage == 0)
+    retry, escalation = (attempts.kind[order] == kind for kind in (Kind.RETRY, Kind.ESCALATION))
+    fine &= (retry == (number > 1)) & (~escalation | next_stage)
     return np.asarray(~fine)
+
+
+def _stage_served(attempts: Attempts) -> Mask:
+    """Which tries were answered, by themselves or by their hedge."""
+    keys = np.stack([attempts.request, attempts.stage, attempts.number]).astype(np.int64)
+    _, same = np.unique(keys, axis=1, return_inverse=True)
+    answered = np.bincount(same.ravel(), attempts.outcome == Outcome.SERVED) if len(attempts) else same
+    return np.asarray(answered[same.ravel()] > 0)
 
 
 def _last_rows(records: Records, order: Rows) -> Rows:
@@ -96,7 +112,8 @@ def _contradicted(records: Records, scenario: Scenario, order: Rows) -> Mask:
     made, row = last >= 0, np.maximum(last, 0)
     outcome = requests.outcome
     if not len(attempts):
-        return np.asarray((outcome != Outcome.REJECTED) & (outcome != Outcome.UNSENT))
+        without = (Outcome.REJECTED, Outcome.UNSENT, Outcome.ABANDONED, Outcome.UNFINISHED)
+        return np.asarray(~np.isin(outcome, without))
     final = np.array([scenario.endpoints[name].then is None for name in records.endpoint_names])
     done = made & (attempts.outcome[row] == Outcome.SERVED) & final[attempts.endpoint[row]]
     came = ~np.isnan(requests.arrival_s)
@@ -104,6 +121,7 @@ def _contradicted(records: Records, scenario: Scenario, order: Rows) -> Mask:
     allowed = np.where(came, allowed, (outcome == Outcome.UNSENT) & ~made)
     allowed |= (outcome == Outcome.UNFINISHED) & (not scenario.study.drain)
     allowed |= made & (outcome == Outcome.REJECTED)  # the policy refused to try again
+    allowed |= outcome == Outcome.ABANDONED  # whether its user had reason to is another check
     served = outcome == Outcome.SERVED
     place = np.where(made, attempts.endpoint[row], -1)
     times = np.where(served, (requests.end_s == attempts.end_s[row]), True)
@@ -155,9 +173,10 @@ def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mas
 def _cancelled(attempts: Attempts, scenario: Scenario) -> Mask:
     """Calls whose service stopped because the client stopped waiting."""
     client = scenario.client
+    dropped = np.isin(attempts.reason, _LET_GO) & (attempts.free_s == attempts.end_s)
     if not client.cancel_on_timeout or client.timeout_s is None:
-        return np.zeros(len(attempts), dtype=bool)
-    return np.asarray(attempts.free_s >= attempts.send_s + client.timeout_s)
+        return np.asarray(dropped)
+    return np.asarray(dropped | (attempts.free_s >= attempts.send_s + client.timeout_s))
 
 
 def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.int64]:
@@ -203,7 +222,7 @@ def time_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     yield check_rows("attempt times", _wrong_times(records, scenario), "out of order or missing")
     yield check_rows("request times", _wrong_request_times(records), "out of order or missing")
     yield check_rows("arrivals", _wrong_arrivals(records, scenario), "not when the load or the session says")
-    yield check_rows("retries follow", _early_retries(records), "sent before its predecessor ended")
+    yield check_rows("retries follow", _early_retries(records, scenario), "sent before its predecessor ended")
 
 
 def _wrong_times(records: Records, scenario: Scenario) -> Mask:
@@ -216,8 +235,9 @@ def _wrong_times(records: Records, scenario: Scenario) -> Mask:
     has_first = np.isfinite(a.first_s)
     fine &= ~has_first | ((a.first_s >= a.begin_s) & (a.first_s <= a.free_s))
     fine &= ~served | (begun & has_first & (a.end_s == a.free_s))
-    fine &= begun <= (served | timed_out | unfinished | (a.outcome == Outcome.FAILED))
-    fine &= ~(timed_out & begun) | (a.free_s >= a.end_s)
+    let_go = timed_out | np.isin(a.outcome, (Outcome.ABANDONED, Outcome.CANCELLED))
+    fine &= begun <= (served | let_go | unfinished | (a.outcome == Outcome.FAILED))
+    fine &= ~(let_go & begun) | (a.free_s >= a.end_s)
     fine &= np.diff(a.end_s, prepend=0.0) >= 0  # rows are in the order in which the calls ended
     if scenario.client.timeout_s is not None:
         fine &= a.end_s <= a.send_s + scenario.client.timeout_s
@@ -244,13 +264,15 @@ def _wrong_arrivals(records: Records, scenario: Scenario) -> Mask:
     return np.asarray(~(same | cut))
 
 
-def _early_retries(records: Records) -> Mask:
-    a = records.attempts
+def _early_retries(records: Records, scenario: Scenario) -> Mask:
+    a, client = records.attempts, scenario.client
     order = in_order(a)
+    order = order[a.kind[order] != Kind.HEDGE]
     request, send, end = a.request[order], a.send_s[order], a.end_s[order]
     first = np.diff(request, prepend=-1) != 0
     earliest = np.where(first, records.requests.arrival_s[request], np.roll(end, 1))
-    return np.asarray((send < earliest) | (first & (send != earliest)))
+    held_back = client.max_in_flight is not None or bool(client.pacing)
+    return np.asarray((send < earliest) | (first & (send != earliest) & (not held_back)))
 
 
 # --- stations ---------------------------------------------------------------------------------
@@ -281,11 +303,3 @@ def _time_inside(begin: Floats, end: Floats, cut: float) -> float:
 def _close(name: str, logged: float, recounted: float) -> Check:
     near = abs(logged - recounted) <= RELATIVE * max(1.0, abs(recounted))
     return Check(name, near, f"{logged:.6f} s logged, {recounted:.6f} s in the rows")
-
-
-def peak(begin: Floats, end: Floats) -> int:
-    """Most intervals open at once; one that ends when another begins is over by then."""
-    times = np.concatenate([begin, end])
-    steps = np.repeat([1, -1], [len(begin), len(end)])
-    running = np.cumsum(steps[np.lexsort((steps, times))])
-    return int(running.max(initial=0))

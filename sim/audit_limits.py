@@ -175,3 +175,11 @@ def _replay(at_s: Floats, amounts: Floats, admissions: Mask, window_s: float, of
             most = used
         used = max(used + late, 0.0)
     return most
+
+
+def peak(begin: Floats, end: Floats) -> int:
+    """Most intervals open at once; one that ends when another begins is over by then."""
+    times = np.concatenate([begin, end])
+    steps = np.repeat([1, -1], [len(begin), len(end)])
+    running = np.cumsum(steps[np.lexsort((steps, times))])
+    return int(running.max(initial=0))

@@ -86,13 +86,23 @@ class Waste:
     """What was paid for attempts whose answer nobody used, by cause. The causes share no attempt.
 
     ``timeout``: the first try of a call, given up by the client after the service had begun. ``paid_retry``:
-    a later try, paid for and lost as well. ``lost_stage``: served, but the request failed afterwards.
-    ``unfinished``: still under way when the run was cut.
+    a later try, paid for and lost as well. ``hedge``: lost the race against another call for the request.
+    ``abandoned``: the user left. ``escalation``: flagged by a verifier, and answered again elsewhere.
+    ``lost_stage``: served, but the request failed afterwards. ``unfinished``: under way when the run was cut.
     """
 
-    cause: Literal["timeout", "paid_retry", "lost_stage", "unfinished"]
+    cause: Literal["timeout", "paid_retry", "hedge", "abandoned", "escalation", "lost_stage", "unfinished"]
     attempts: int
     tokens: int
+    pusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class KindCost:
+    """What the calls made for one reason cost, by the token."""
+
+    kind: Literal["first", "retry", "hedge", "escalation"]
+    attempts: int
     pusd: int
 
 
@@ -145,6 +155,7 @@ class Bill:
     waste: tuple[Waste, ...] = ()
     unused: tuple[Unused, ...] = ()
     charges: tuple[Charge, ...] = ()
+    kinds: tuple[KindCost, ...] = ()
 
     @property
     def list_pusd(self) -> int | None:

@@ -34,12 +34,18 @@ from sim.scenario import Instances, Provisioned, Scenario
 from sim.stations.prompts import Prompts, prompts_of
 from sim.tariff import Seller, model_of, price_day, seller
 from sim.tool_fees import Fee, free_price, tool_fees
-from sim.waste import by_cause, unused
+from sim.waste import by_cause, by_kind, set_aside, unused
 
 Ints = NDArray[np.int64]
 
 HOURS_PER_MONTH = 730
-_BILLED = (Outcome.SERVED, Outcome.TIMED_OUT, Outcome.UNFINISHED)
+_BILLED = (
+    Outcome.SERVED,
+    Outcome.TIMED_OUT,
+    Outcome.UNFINISHED,
+    Outcome.ABANDONED,
+    Outcome.CANCELLED,
+)
 
 
 # --- by the token -----------------------------------------------------------------------------
@@ -74,7 +80,7 @@ def wasted(records: Records) -> NDArray[np.bool_]:
     """Attempts whose answer nobody used: not served, or of a request that was not served in the end."""
     attempts = records.attempts
     request_served = records.requests.outcome[attempts.request] == Outcome.SERVED
-    return np.asarray((attempts.outcome != Outcome.SERVED) | ~request_served)
+    return np.asarray((attempts.outcome != Outcome.SERVED) | ~request_served | set_aside(records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,7 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
         unpriced=ledger.unpriced,
         usage_pusd=tuple(total(line.amount_pusd for line in lines) for _, lines in used),
         waste=waste,
+        kinds=by_kind(records, ledger.attempt_pusd),
         unused=tuple(unused(records, scenario, catalog, lines)),
         charges=charges(records, scenario, catalog, lines),
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.quality import chances
-from sim.records import Leave, Outcome, Records
+from sim.records import Kind, Leave, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
 from sim.waste import reserved_burn
 
@@ -26,6 +26,7 @@ Mask = NDArray[np.bool_]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 _OUTCOMES = len(Outcome)
+_AGAIN = {"retries": Kind.RETRY, "hedges": Kind.HEDGE, "escalations": Kind.ESCALATION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class Counts:
     rejected: int
     failed: int
     unfinished: int
+    abandoned: int  # their users left
     attempts: int
+    retries: int
+    hedges: int
+    escalations: int
     throttled_attempts: int
     throttled_requests: int  # met at least one 429
     good: int  # served inside every bound of their class
@@ -111,6 +116,7 @@ class _Rows:
     attempt_class: Labels
     attempt_endpoint: Labels
     attempt_throttled: Mask
+    attempt_kind: NDArray[np.int8]
     attempt_tokens: dict[str, NDArray[np.int32]]
     labels: dict[str, tuple[Labels, Labels]]  # of the requests, of the attempts
 
@@ -209,6 +215,7 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
         attempt_class=records.workload.class_id[attempts.request[own]].astype(np.int64),
         attempt_endpoint=attempts.endpoint[own].astype(np.int64),
         attempt_throttled=refused[own],
+        attempt_kind=attempts.kind[own],
         attempt_tokens={name: getattr(attempts, name)[own] for name in names},
         labels={
             label: (codes[counts], codes[attempts.request[own]])
@@ -263,9 +270,12 @@ def _counts(rows: _Rows, label: Labels, attempt_label: Labels, k: int) -> list[C
     columns = {
         "requests": _tally(label, k),
         **{
-            outcome.name.lower(): outcomes[:, outcome] for outcome in Outcome if outcome is not Outcome.UNSENT
+            outcome.name.lower(): outcomes[:, outcome]
+            for outcome in Outcome
+            if outcome not in (Outcome.UNSENT, Outcome.CANCELLED)
         },
         "attempts": _tally(attempt_label, k),
+        **{name: _tally(attempt_label, k, rows.attempt_kind == kind) for name, kind in _AGAIN.items()},
         "throttled_attempts": _tally(attempt_label, k, rows.attempt_throttled),
         "throttled_requests": _tally(label, k, rows.throttled),
         "good": _tally(label, k, rows.good),

@@ -25,10 +25,12 @@ class Outcome(IntEnum):
     FAILED = 4  # an error of the server
     UNFINISHED = 5  # still under way when the run was cut
     UNSENT = 6  # a later turn of a session that ended before it: it never arrived
+    ABANDONED = 7  # the user left before the first token
+    CANCELLED = 8  # another call for the same request had answered first (attempts only)
 
 
 class Reason(IntEnum):
-    """Which limit an attempt met; NONE for the rest."""
+    """Which limit an attempt met, or why the client let it go; NONE for the rest."""
 
     NONE = 0
     RPM = 1
@@ -43,6 +45,10 @@ class Reason(IntEnum):
     SERVER_ERROR = 10  # 5xx of a single call
     CONCURRENT = 11  # too many calls under way
     ENQUEUED_TOKENS = 12  # too many input tokens under way
+    HEDGED = 35  # lost the race against another call for the same request
+    PATIENCE = 36  # the user had waited long enough
+    FIRST_TOKEN = 37  # no first token within the client's timeout for it
+    DEADLINE = 38  # the request's deadline passed, and the server was told
 
 
 class Leave(IntEnum):
@@ -53,6 +59,15 @@ class Leave(IntEnum):
     CANCELLED = 2  # the client stopped waiting and said so
     LOST = 3  # with its instance
     CUT = 4  # the run was cut while it lasted
+
+
+class Kind(IntEnum):
+    """Why an attempt was made."""
+
+    FIRST = 0
+    RETRY = 1  # the one before ended in an error
+    HEDGE = 2  # the one before was slow, and may still answer
+    ESCALATION = 3  # the one before answered, and its answer was not good enough
 
 
 class Lane(IntEnum):
@@ -69,8 +84,8 @@ class Requests:
     arrival_s: Floats  # when it really came; NaN where it never did
     outcome: NDArray[np.int8]
     attempts: NDArray[np.int32]
-    endpoint: NDArray[np.int16]  # of the last attempt; -1 if none was made
-    first_s: Floats  # first answer token at the client
+    endpoint: NDArray[np.int16]  # of the attempt that answered, else of the last; -1 if none was made
+    first_s: Floats  # first answer token at the user; a verified answer is shown when it is accepted
     end_s: Floats  # last token, or the moment the request was given up
 
 
@@ -79,8 +94,9 @@ class Attempts:
     """One row a call, in the order the calls ended. Token columns hold what the service worked off."""
 
     request: NDArray[np.int32]
-    number: NDArray[np.int32]  # 1 for the first try of a stage
-    stage: NDArray[np.int8]  # place in a chain of endpoints, 0 first
+    number: NDArray[np.int32]  # 1 for the first try of a stage; a hedge has the number of the try it backs up
+    stage: NDArray[np.int8]  # place in a chain of endpoints, 0 first; an escalation is a stage further
+    kind: NDArray[np.int8]
     endpoint: NDArray[np.int16]
     lane: NDArray[np.int8]
     outcome: NDArray[np.int8]  # as the client saw it

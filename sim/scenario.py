@@ -30,11 +30,21 @@ from sim.scenario_arrivals import (
 )
 from sim.scenario_caches import ContextCache, ResponseCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
+from sim.scenario_client import (
+    CLIENT_PRESETS,
+    AdaptiveThrottle,
+    Backoff,
+    CircuitBreaker,
+    Client,
+    ClientQueue,
+    Count,
+    Pacing,
+    RetryBudget,
+)
 from sim.scenario_events import Event, Surroundings, check_event
 from sim.scenario_instances import Batching, Growth, Hardware, StepTime
 from sim.scenario_labels import Governance, Handling
 
-Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Channel = Literal["gemini_api", "vertex"]
 
 SCENARIO_SCHEMA = "proflash/scenario/v1"
@@ -88,6 +98,7 @@ class _Endpoint(Strict):
     model: str | None = None
     channel: Channel = "vertex"
     latency: Distribution | None = None  # an explicit service-time law in place of the model's, seconds
+    first_token_share: Share = 1.0  # of that law's time, when the first answer token comes
     thinking_level: str | None = None
     region: Literal["global", "regional"] = "global"
     then: Name | None = None  # a served request goes on to this endpoint (RAG: embed, then answer)
@@ -167,74 +178,7 @@ class Instances(_Endpoint):
 Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | ResponseCache, Field(discriminator="buy")]
 
 
-# --- the client, the study, the whole ---------------------------------------------------------
-
-
-class Backoff(Strict):
-    """Truncated exponential backoff: attempt n waits up to ``min(cap_s, base_s * multiplier**(n-1))``.
-
-    ``decorrelated`` draws from ``base_s`` to three times the wait before, at most ``cap_s``; no multiplier.
-    """
-
-    base_s: NonNegative = 1.0
-    multiplier: Annotated[float, Field(strict=True, ge=1, le=100)] = 2.0
-    cap_s: NonNegative = 60.0
-    jitter: Literal["full", "equal", "none", "exponential", "decorrelated"] = "full"
-    honour_retry_delay: bool = True
-
-
-class RetryBudget(Strict):
-    """Retries as a share of requests: each request earns ``share`` of one, ``saved`` are kept at most."""
-
-    share: Share
-    saved: Annotated[float, Field(strict=True, ge=1, le=10**6)] = 10.0
-
-
-class CircuitBreaker(Strict):
-    """Per endpoint: ``failures`` in a row open it for ``open_s``; ``probes`` that succeed then close it."""
-
-    failures: Count = 5
-    open_s: Positive = 30.0
-    probes: Count = 1
-
-
-class AdaptiveThrottle(Strict):
-    """Per endpoint: drop a call with chance ``max(0, (calls - k * accepted) / (calls + 1))``.
-
-    Both are counted over the last ``window_s``.
-    """
-
-    k: Annotated[float, Field(strict=True, ge=1, le=100)] = 2.0
-    window_s: Positive = 120.0
-
-
-CLIENT_PRESETS: dict[str, dict[str, Any]] = {
-    "google-genai": {"max_attempts": 1},  # the SDK retries only if told to
-    "careful": {"max_attempts": 3, "retry_budget": {"share": 0.1}, "circuit_breaker": {}},
-}
-
-
-class Client(Strict):
-    """How the caller behaves: one timeout per attempt, retries on 429, 5xx and timeout.
-
-    ``preset`` is a shorthand for several of the other keys, each of which may still be given.
-    """
-
-    preset: Literal["google-genai", "careful"] | None = Field(default=None, exclude=True)
-    timeout_s: Positive | None = None
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 4
-    backoff: Backoff = Backoff()
-    cancel_on_timeout: bool = False  # False: the server works on, and its tokens are billed
-    retry_budget: RetryBudget | None = None
-    circuit_breaker: CircuitBreaker | None = None
-    adaptive_throttle: AdaptiveThrottle | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _spelt_out(cls, given: object) -> object:
-        if not isinstance(given, dict) or not isinstance(given.get("preset"), str):
-            return given
-        return CLIENT_PRESETS.get(given["preset"], {}) | given
+# --- the study, the whole ----------------------------------------------------------------------
 
 
 class Study(Strict):
@@ -342,6 +286,13 @@ class Scenario(Strict):
         for name, endpoint in self.endpoints.items():
             if endpoint.then is not None:
                 self._check_chain(name)
+        for name in self.client.pacing:
+            if name not in self.endpoints:
+                known = ", ".join(self.endpoints)
+                raise ValueError(
+                    f"client.pacing.{name}: no endpoint {name!r}{nearest(name, self.endpoints)}; "
+                    f"endpoints are {known}"
+                )
         self._check_response_cache()
         return self
 
@@ -453,11 +404,15 @@ def _expected(spec: RequestClass, duration_s: float) -> float:
 
 
 __all__ = [
+    "CLIENT_PRESETS",
     "SCENARIO_SCHEMA",
+    "AdaptiveThrottle",
     "Arrivals",
     "Backoff",
     "Batching",
+    "CircuitBreaker",
     "Client",
+    "ClientQueue",
     "Clients",
     "Constant",
     "Contention",
@@ -474,6 +429,7 @@ __all__ = [
     "Mmpp",
     "Modality",
     "Needs",
+    "Pacing",
     "PayAsYouGo",
     "PlanOptions",
     "Poisson",
@@ -481,6 +437,7 @@ __all__ = [
     "Provisioned",
     "Range",
     "RequestClass",
+    "RetryBudget",
     "Scenario",
     "Session",
     "Slo",

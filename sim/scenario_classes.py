@@ -118,6 +118,7 @@ class RequestClass(Strict):
     slo: Slo = Slo()
     priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 0  # 0 is served first
     deadline_s: Positive | None = None
+    patience: Distribution | None = None  # seconds a user waits for the first token; default: for ever
     needs: Needs = Needs()
     team: Name | None = None  # who is charged for it; default: the class itself
     task_type: TaskTypes | None = None  # one word, or words with weights; one a session or job

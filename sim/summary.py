@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from profiles.catalog import Catalog
 from profiles.errors import InputError
 from sim.audit_result import Audit, Check
-from sim.bill import Bill, Charge, Line, Unused, Waste, mean_bill
+from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, mean_bill
 from sim.costs import Costs, costs
 from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
@@ -82,7 +82,12 @@ class SliceSummary:
     rejected: Estimate
     failed: Estimate
     unfinished: Estimate
+    abandoned: Estimate
     attempts: Estimate
+    retries: Estimate
+    hedges: Estimate
+    escalations: Estimate
+    attempts_per_request: Estimate
     throttled_attempts: Estimate
     throttled_requests: Estimate
     input_tokens: Estimate
@@ -155,6 +160,7 @@ class BillSummary:
     waste: tuple[Waste, ...] = ()
     unused: tuple[Unused, ...] = ()
     charges: tuple[Charge, ...] = ()
+    kinds: tuple[KindCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +295,11 @@ _COUNTED = {
     "rejected": "requests",
     "failed": "requests",
     "unfinished": "requests",
+    "abandoned": "requests",
     "attempts": "attempts",
+    "retries": "attempts",
+    "hedges": "attempts",
+    "escalations": "attempts",
     "throttled_attempts": "attempts",
     "throttled_requests": "requests",
     "input_tokens": "tokens",
@@ -329,6 +339,8 @@ def _slice(slices: Sequence[Slice], measured_s: float) -> SliceSummary:
         name: t_interval([count / measured_s for count in column(what)], unit)
         for name, (what, unit) in _RATES.items()
     }
+    amplification = [share(a, b) for a, b in zip(column("attempts"), column("requests"), strict=True)]
+    shares["attempts_per_request"] = over_replications(amplification, "attempts/request", "no requests")
     percentiles = {name: _percentiles(slices, name) for name in LATENCIES}
     return SliceSummary(**counted, **shares, **rates, **percentiles)  # type: ignore[arg-type]
 
@@ -423,6 +435,7 @@ def _bill(bills: Sequence[Bill]) -> BillSummary:
         waste=first.waste,
         unused=first.unused,
         charges=first.charges,
+        kinds=first.kinds,
     )
 
 

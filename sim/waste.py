@@ -12,8 +12,8 @@ from profiles.catalog import Catalog
 from profiles.errors import InputError
 from profiles.money import exact_sum
 from profiles.schema import ModelProfile
-from sim.bill import FIXED, Line, Unused, Waste
-from sim.records import Lane, Outcome, Records
+from sim.bill import FIXED, KindCost, Line, Unused, Waste
+from sim.records import Kind, Lane, Outcome, Records
 from sim.scenario import Provisioned, Scenario
 from sim.stations.burndown import BurnRates
 from sim.stations.prompts import prompts_of
@@ -26,19 +26,43 @@ Bools = NDArray[np.bool_]
 def by_cause(records: Records, lost: Bools, attempt_pusd: Ints, tokens: Ints) -> tuple[Waste, ...]:
     """The attempts marked in ``lost`` parted by cause; causes without an attempt are left out."""
     attempts = records.attempts
-    timed_out = attempts.outcome == Outcome.TIMED_OUT
-    unfinished = attempts.outcome == Outcome.UNFINISHED
-    later = attempts.number > 1
+    timed_out, later = attempts.outcome == Outcome.TIMED_OUT, attempts.number > 1
+    hedge = (attempts.outcome == Outcome.CANCELLED) | (timed_out & (attempts.kind == Kind.HEDGE))
     parts = {
-        "timeout": timed_out & ~later,
-        "paid_retry": timed_out & later,
-        "lost_stage": ~timed_out & ~unfinished,
-        "unfinished": unfinished,
+        "timeout": timed_out & ~later & ~hedge,
+        "paid_retry": timed_out & later & ~hedge,
+        "hedge": hedge,
+        "abandoned": attempts.outcome == Outcome.ABANDONED,
+        "escalation": set_aside(records),
+        "unfinished": attempts.outcome == Outcome.UNFINISHED,
     }
+    parts["lost_stage"] = ~np.any(list(parts.values()), axis=0)
     return tuple(
         Waste(cause, int(rows.sum()), int(tokens[rows].sum()), exact_sum(attempt_pusd[rows]))  # type: ignore[arg-type]
         for cause, part in parts.items()
         if (rows := part & lost).any()
+    )
+
+
+def set_aside(records: Records) -> Bools:
+    """Answers that a verifier flagged and that an answer of the next stage took the place of."""
+    attempts = records.attempts
+    escalated = attempts.kind == Kind.ESCALATION
+    stage = np.full(len(records.workload), np.iinfo(np.int8).max, dtype=np.int64)
+    stage[attempts.request[escalated]] = attempts.stage[escalated]
+    served, of_request = attempts.outcome == Outcome.SERVED, stage[attempts.request]
+    replaced = np.zeros(len(records.workload), dtype=bool)
+    replaced[attempts.request[served & (attempts.stage >= of_request)]] = True
+    return np.asarray(served & (attempts.stage == of_request - 1) & replaced[attempts.request])
+
+
+def by_kind(records: Records, attempt_pusd: Ints) -> tuple[KindCost, ...]:
+    """What first calls, retries, hedges and escalations cost; kinds without a call are left out."""
+    kinds = records.attempts.kind
+    return tuple(
+        KindCost(kind.name.lower(), int(own.sum()), exact_sum(attempt_pusd[own]))  # type: ignore[arg-type]
+        for kind in Kind
+        if (own := kinds == kind).any()
     )
 
 

@@ -13,9 +13,11 @@ from profiles.schema import Throughput
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
 from sim.engine.clock import Clock
+from sim.engine.conduct import conduct_of
 from sim.engine.events import Laws, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
+from sim.engine.tracked import TrackedClient
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
@@ -76,10 +78,8 @@ def build_floor(world: World, load: Workload) -> Floor:
     clock = Clock()
     policy = build_policy(scenario.routing, scenario.routable)
     requests = Requests(load, scenario.classes)
-    kind = GuardedClient if is_guarded(scenario.client) else Client
     front = next((place for place in world.places if isinstance(place.spec, ResponseCache)), None)
-    kind = kind if front is None else remembering(kind)
-    client = kind(scenario.client, clock, requests, load.luck.key("jitter"), load)
+    client = _client(world, load, clock, requests, remembers=front is not None)
     spells = timeline(scenario, load.luck)
     site = _Site(world, load, clock, client, spells, _shared(world, spells))
     laws = {place.name: laws_of(place, spells) for place in world.places}
@@ -118,6 +118,16 @@ def _view(station: Station, facts: EndpointFacts) -> EndpointView:
     together = np.sum(list(media.values()), axis=0)
     audio = media.get("audio", np.zeros_like(together))
     return EndpointView(station, facts, MediaTokens(together.tolist(), audio.tolist()))
+
+
+def _client(world: World, load: Workload, clock: Clock, requests: Requests, *, remembers: bool) -> Client:
+    """The leanest client that does all that the scenario asks."""
+    spec, conduct = world.scenario.client, conduct_of(world, load)
+    guarded = is_guarded(spec)
+    kind = TrackedClient if conduct is not None else GuardedClient if guarded else Client
+    kind = remembering(kind) if remembers else kind
+    common = (spec, clock, requests, load.luck.key("jitter"), load)
+    return kind(*common) if conduct is None else kind(*common, conduct)  # type: ignore[call-arg]
 
 
 def _ready(

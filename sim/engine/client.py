@@ -13,7 +13,7 @@ from sim.engine.log import Log
 from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
-from sim.records import Outcome, Reason
+from sim.records import Kind, Outcome, Reason
 from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
@@ -40,6 +40,8 @@ class Client:
         self._extend_log = self.log.plain.extend
         self.turned_away: list[int] = []  # requests the policy itself refused
         self.turns_taken: dict[int, float] = {}  # later turns of sessions: when they came
+        self.left: dict[int, float] = {}  # requests whose user left, and when
+        self.answers: dict[int, tuple[int, float]] = {}  # answers shown after a verdict: log row, and when
         self._clock = clock
         self._view = Request(requests)
         self._choose: Callable[[Request, System], str | None]
@@ -89,22 +91,33 @@ class Client:
             view = self._view
             view.index, view.attempt = last.request, last.number + 1
             view.last_endpoint, view.last_outcome = last.station.name, last.outcome
+            view.kind = Kind.RETRY
             name = self._choose(view, self._system)
-            view.attempt, view.last_endpoint, view.last_outcome = 1, None, None  # of all that arrive
+            view.forget()
             station = None if name is None else self._stations[name]
+        now = self._clock.now
         if station is None:
-            self.turned_away.append(last.request)
+            self._turn_away(last.request, now)
         else:
-            self._send_on(station, last.request, last.number + 1, last.stage, self._clock.now)
+            self._send_on(station, last.request, last.number + 1, last.stage, now, Kind.RETRY)
 
-    def _send_on(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
+    def _turn_away(self, request: int, now: float) -> None:
+        """No further call is made for a request."""
+        self.turned_away.append(request)
+
+    def _send_on(
+        self, station: Station, request: int, number: int, stage: int, now: float, kind: Kind = Kind.FIRST
+    ) -> None:
         """Make a call that is not the first of its request."""
         call = self._call(station, request, now)
-        call.number, call.stage, call.odd = number, stage, True
+        call.number, call.stage, call.kind, call.odd = number, stage, kind, True
         if request in station.too_long:
             self.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
-            station.submit(call, now)
+            self._submit(call, now)
+
+    def _submit(self, call: Call, now: float) -> None:
+        call.station.submit(call, now)
 
     def _call(self, station: Station, request: int, now: float) -> Call:
         return Call(station, request, now)
@@ -143,7 +156,9 @@ class Client:
         call.done, call.outcome = True, outcome
         self.log.add(call, now, outcome, reason)
         self.log.add_refusal(call.scope, wait_s)
-        if reason not in _FINAL:
+        if reason in _FINAL:
+            self._fail(call, now)
+        else:
             self._retry(call, now, wait_s)
 
     def expire_at(self, time_s: float, call: Call) -> None:
@@ -163,17 +178,20 @@ class Client:
         self._retry(call, now, 0.0)
 
     def _retry(self, call: Call, now: float, wait_s: float) -> None:
-        if call.number >= self._max_attempts:
-            return
         delay_s = self.backoff_s(call.request, call.number)
         if self._backoff.honour_retry_delay:
             delay_s += wait_s
-        if now + delay_s < self._give_up_s[call.request]:
+        if call.number < self._max_attempts and now + delay_s < self._give_up_s[call.request]:
             self._schedule(call, now + delay_s)
+        else:
+            self._fail(call, now)
 
     def _schedule(self, call: Call, time_s: float) -> None:
         """Have ``call`` tried again at ``time_s``."""
         self._clock.at(time_s, Timer(self._again, call))
+
+    def _fail(self, call: Call, now: float) -> None:
+        """``call`` failed and is not tried again: its request keeps that outcome."""
 
     def backoff_s(self, request: int, number: int) -> float:
         """Seconds to wait after attempt ``number`` of ``request`` failed."""
@@ -186,6 +204,8 @@ class Client:
         u = counted_uniform(self._jitter_key, request, number)
         if spec.jitter == "exponential":
             return -ceiling * math.log1p(-u)
+        if spec.jitter == "added":
+            return ceiling + spec.added_s * u
         return ceiling * u if spec.jitter == "full" else ceiling * (0.5 + 0.5 * u)
 
     def _decorrelated_s(self, request: int, number: int) -> float:
@@ -196,8 +216,8 @@ class Client:
             wait_s = min(self._backoff.cap_s, base_s + u * (3 * wait_s - base_s))
         return wait_s
 
-    def retrying(self, pending: list[Any]) -> list[int]:
-        """Requests whose next attempt is among the ``pending`` events."""
+    def undecided(self, pending: list[Any]) -> list[int]:
+        """Requests that have more to come when the run is cut: their next attempt is ``pending``."""
         timers = [event for event in pending if isinstance(event, Timer)]
         return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
 

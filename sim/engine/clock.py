@@ -26,6 +26,21 @@ class Timer:
         self.value = value
 
 
+class Watch(Timer):
+    """A timer that may come to nothing: it does not keep the clock running once ``over`` says so."""
+
+    __slots__ = ("_over",)
+
+    def __init__(self, callback: Callable[[Any], None], value: Any, over: Callable[[Any], bool]) -> None:  # noqa: ANN401
+        super().__init__(callback, value)
+        self._over = over
+
+    @property
+    def moot(self) -> bool:
+        """Whether what was watched is over."""
+        return self._over(self.value)
+
+
 class Clock(simpy.Environment):
     """Simulated seconds since the start of the study.
 
@@ -69,8 +84,11 @@ class Clock(simpy.Environment):
             arrive(request, time_s)
 
     def drain(self, until_s: float) -> None:
-        """Fire what is left up to ``until_s``, which may be infinite."""
+        """Fire what is left up to ``until_s``, which may be infinite; what has become moot is dropped."""
         while self._queue and self._queue[0][0] <= until_s:
+            if getattr(self._queue[0][3], "moot", False):
+                heappop(self._queue)
+                continue
             try:
                 self.step()
             except EmptySchedule:  # pragma: no cover - the loop's condition holds it off

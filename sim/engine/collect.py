@@ -27,7 +27,8 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     log = floor.client.log.columns(arrival_s, floor.stations)
     stays = _stays(log, floor.stations)
     attempts = _attempts(load, log, floor.stations)
-    requests = _requests(arrival_s, attempts, floor.client.turned_away, undecided)
+    requests = _requests(arrival_s, attempts, floor.client)
+    _mark_undecided(requests, undecided, ended_s)
     logs = tuple(station.log(ended_s) for station in floor.stations)
     usage = tuple(row for station in floor.stations for row in station.usage(ended_s))
     refused = floor.client.log.refusals()
@@ -41,7 +42,7 @@ def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:
     under_way += [call for station in floor.stations for call in station.waiting()]
     for call in under_way:
         floor.client.unfinished(call, ended_s)
-    return [call.request for call in under_way] + floor.client.retrying(pending)
+    return [call.request for call in under_way] + floor.client.undecided(pending)
 
 
 def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> Attempts:
@@ -52,6 +53,7 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         request=log.request.astype(np.int32),
         number=log.number.astype(np.int32),
         stage=log.stage.astype(np.int8),
+        kind=log.kind.astype(np.int8),
         endpoint=log.endpoint.astype(np.int16),
         lane=log.lane.astype(np.int8),
         outcome=log.outcome.astype(np.int8),
@@ -167,12 +169,13 @@ def _share_done(log: LogColumns, rows: NDArray[np.intp], total_s: Floats) -> Flo
     return np.where(whole, 1.0, worked_s / np.maximum(total_s, np.finfo(float).tiny))
 
 
-def _requests(
-    arrival_s: Floats, attempts: Attempts, turned_away: list[int], undecided: list[int]
-) -> Requests:
+def _requests(arrival_s: Floats, attempts: Attempts, client: Client) -> Requests:
     n = len(arrival_s)
     last = np.full(n, -1, dtype=np.int64)
     last[attempts.request] = np.arange(len(attempts))  # rows are in order of time: the last one stays
+    judged = np.fromiter(client.answers.keys(), np.int64, len(client.answers))
+    rows_and_times = np.array(list(client.answers.values())).reshape(-1, 2)
+    last[judged] = rows_and_times[:, 0]
     made = last >= 0
     row = last[made]
     outcome = np.full(n, Outcome.UNSENT, dtype=np.int8)
@@ -183,10 +186,14 @@ def _requests(
     served = made & (outcome == Outcome.SERVED)
     first_s[served] = attempts.first_s[last[served]]
     end_s[made] = attempts.end_s[row]
-    outcome[np.array(undecided, dtype=np.int64)] = Outcome.UNFINISHED
-    away = np.array(turned_away, dtype=np.int64)
-    outcome[away], first_s[away] = Outcome.REJECTED, np.nan  # an earlier stage may have been served
+    first_s[judged] = end_s[judged] = rows_and_times[:, 1]
+    away = np.array(client.turned_away, dtype=np.int64)
+    outcome[away] = Outcome.REJECTED
     end_s[away] = np.where(np.isnan(end_s[away]), arrival_s[away], end_s[away])
+    gone = np.fromiter(client.left.keys(), np.int64, len(client.left))
+    outcome[gone] = Outcome.ABANDONED
+    end_s[gone] = np.fromiter(client.left.values(), float, len(client.left))
+    first_s[outcome != Outcome.SERVED] = np.nan
     return Requests(
         arrival_s=arrival_s,
         outcome=outcome,
@@ -195,6 +202,14 @@ def _requests(
         first_s=first_s,
         end_s=end_s,
     )
+
+
+def _mark_undecided(requests: Requests, undecided: list[int], ended_s: float) -> None:
+    """Requests that the end of the run cut; one without a call so far was given up then."""
+    rows = np.array(undecided, dtype=np.int64)
+    requests.outcome[rows] = Outcome.UNFINISHED
+    requests.first_s[rows] = np.nan
+    requests.end_s[rows] = np.where(np.isnan(requests.end_s[rows]), ended_s, requests.end_s[rows])
 
 
 def _arrivals(load: Workload, client: Client) -> Floats:

@@ -11,7 +11,7 @@ from sim.engine.guards import AdaptiveThrottle, CircuitBreaker, RetryBudget
 from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Requests, System
-from sim.records import Outcome
+from sim.records import Kind, Outcome
 from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
@@ -54,15 +54,17 @@ class GuardedClient(Client):
         self._view.index = request
         name = self._choose(self._view, self._system)
         if name is None:
-            self.turned_away.append(request)
+            self._turn_away(request, now)
         else:
             self._send_on(self._stations[name], request, 1, 0, now)
 
-    def _send_on(self, station: Station, request: int, number: int, stage: int, now: float) -> None:
+    def _send_on(
+        self, station: Station, request: int, number: int, stage: int, now: float, kind: Kind = Kind.FIRST
+    ) -> None:
         if request in station.too_long or self._lets_through(station.name, request, number, now):
-            super()._send_on(station, request, number, stage, now)
+            super()._send_on(station, request, number, stage, now, kind)
         else:
-            self.turned_away.append(request)
+            self._turn_away(request, now)
 
     def _lets_through(self, name: str, request: int, number: int, now: float) -> bool:
         throttle, breaker = self._throttles.get(name), self._breakers.get(name)
@@ -92,6 +94,8 @@ class GuardedClient(Client):
     def _schedule(self, call: Call, time_s: float) -> None:
         if self._budget is None or self._budget.withdraw():
             super()._schedule(call, time_s)
+        else:
+            self._fail(call, self._clock.now)
 
     def _settle(self, call: Call, outcome: Outcome, now: float) -> None:
         name = call.station.name

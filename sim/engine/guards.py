@@ -69,6 +69,11 @@ class CircuitBreaker:
             self._turn("open")
             self._until_s = now + self._spec.open_s
 
+    def forget(self, generation: int) -> None:
+        """A call let through in ``generation`` was dropped by the client: a probe's place is free again."""
+        if generation == self.generation and self.state == "half_open":
+            self._probes -= 1
+
     def _turn(self, state: str) -> None:
         self.state = state
         self.generation += 1

@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 
 _PLAIN = 3  # request, endpoint, begin_s
 _ODD_FIELDS = (
-    "number", "stage", "lane", "service", "reserved", "cached", "saved_s",
+    "number", "stage", "kind", "lane", "service", "reserved", "cached", "saved_s",
     "outcome", "reason", "send_s", "end_s", "free_s",
 )  # fmt: skip
 
@@ -28,6 +28,7 @@ class LogColumns:
     endpoint: Ints
     number: Ints
     stage: Ints
+    kind: Ints
     lane: Ints
     service: Ints  # which service of its request
     reserved: Floats
@@ -59,7 +60,7 @@ class Log:
         """Note how a call that is not plain ended; the order is that of `_ODD_FIELDS`."""
         self._odd_rows.append(len(self.plain) // _PLAIN)
         self.plain.extend((call.request, call.station.index, call.begin_s))
-        parts = (call.number, call.stage, call.lane, call.service, call.reserved)
+        parts = (call.number, call.stage, call.kind, call.lane, call.service, call.reserved)
         self._odd.append((*parts, call.cached, call.saved_s, outcome, reason, call.send_s, now, call.free_s))
 
     def add_refusal(self, scope: int, delay_s: float) -> None:
@@ -70,6 +71,11 @@ class Log:
         """All errors, in the order of their rows."""
         rows, delays_s, scopes = zip(*self._refusals, strict=True) if self._refusals else ((), (), ())
         return Refusals(np.array(rows, np.int64), np.array(delays_s, float), np.array(scopes, np.int16))
+
+    @property
+    def last_row(self) -> int:
+        """Row of the attempt that was added last."""
+        return len(self.plain) // _PLAIN - 1
 
     def columns(self, arrival_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
         """All rows; ``arrival_s`` is when each request really came."""
@@ -91,6 +97,7 @@ class Log:
             endpoint=endpoint,
             number=column("number", 1.0).astype(np.int64),
             stage=column("stage").astype(np.int64),
+            kind=column("kind").astype(np.int64),
             lane=column("lane").astype(np.int64),
             service=column("service").astype(np.int64),
             reserved=column("reserved"),

@@ -1,10 +1,12 @@
 """Routing policies. To add one: write a file here, and import it below."""
 
 from sim.policies import (
+    cascade,
     choosing,
     complexity,
     fallback,
     filters,
+    hedged,
     oracle,
     pacing,
     rules,
@@ -17,10 +19,12 @@ __all__ = [
     "EndpointName",
     "RoutingPolicy",
     "build_policy",
+    "cascade",
     "choosing",
     "complexity",
     "fallback",
     "filters",
+    "hedged",
     "oracle",
     "pacing",
     "policy",

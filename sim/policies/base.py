@@ -89,6 +89,14 @@ def build_policy(routing: Mapping[str, Any], endpoints: Mapping[str, object] | N
     return built
 
 
+def layers(routing: Mapping[str, Any]) -> Iterator[RoutingPolicy]:
+    """The policy of a block and those that stand inside it, from the outside in."""
+    built = build_policy(routing)
+    yield built
+    for block in _blocks(built):
+        yield from layers(block)
+
+
 def prepared(built: RoutingPolicy, classes: Mapping[str, RequestClass], system: System) -> RoutingPolicy:
     """The policy as it goes into a run."""
     prepare: Callable[..., RoutingPolicy] | None = getattr(built, "prepare", None)

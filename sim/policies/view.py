@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from profiles.prices import RateCard
-from sim.records import Outcome
+from sim.records import Kind, Outcome
 from sim.scenario import RequestClass
 from sim.scenario_labels import GOVERNANCE
 from sim.workload.columns import Workload
@@ -126,15 +126,22 @@ def complexity_scores(load: Workload, sd: float) -> np.ndarray[tuple[int], np.dt
 class Request:
     """One request at the moment of a decision. The client moves it on, so it is good for one choice only.
 
-    ``last_endpoint`` and ``last_outcome`` tell of the try before this one; None on the first.
+    ``last_endpoint`` and ``last_outcome`` tell of the try before this one; None on the first. ``kind`` tells
+    what is asked for: the first call, a retry, a second call beside a slow one, or a better answer.
     """
 
-    __slots__ = ("_columns", "attempt", "index", "last_endpoint", "last_outcome")
+    __slots__ = ("_columns", "attempt", "index", "kind", "last_endpoint", "last_outcome")
 
     def __init__(self, columns: Requests, index: int = 0, attempt: int = 1) -> None:
-        self._columns, self.index, self.attempt = columns, index, attempt
+        self._columns, self.index = columns, index
+        self.forget()
+        self.attempt = attempt
+
+    def forget(self) -> None:
+        """Back to what holds of all that arrive: no try before this one."""
         self.last_endpoint: str | None = None
         self.last_outcome: Outcome | None = None
+        self.attempt, self.kind = 1, Kind.FIRST
 
     @property
     def class_name(self) -> str:

@@ -31,8 +31,10 @@ class Call:
     """
 
     _ok = True  # SimPy asks this of every event
+    moot = False  # its planned end was overtaken
     callbacks: Any
     begin_s = free_s = math.nan
+    first_s = math.nan  # first answer token, where only the run can tell
     service = 0  # which service of its request this is
     lane = 0
     scope = -1  # whose limit refused it; -1: the endpoint's own
@@ -42,6 +44,9 @@ class Call:
     saved_s = 0.0  # seconds of service that saved
     number = 1  # which try of its stage
     stage = 0
+    kind = 0  # see `sim.records.Kind`
+    sent = False  # counted as in flight by a client that counts
+    gate: Any = None  # of that client, which it went through
     outcome: Outcome | None = None  # which, where it was an error
     generation = 0  # of the circuit breaker that let it through
 
@@ -51,6 +56,10 @@ class Call:
         self.send_s = send_s
         self.done = False  # the client has heard an outcome
         self.odd = False  # not the plain first call of a request: the log then keeps all of it
+
+
+def _nothing(call: Call) -> None:
+    """The planned end of a service that was cancelled before."""
 
 
 class Worked:
@@ -187,6 +196,7 @@ class Station:
     def _serve_again(self, call: Call) -> float:
         k = call.service = self._services_begun[call.request]
         call.odd = True
+        self._services_begun[call.request] = k + 1
         self.services.need(k)
         return self.services.total_s[k][call.request]
 
@@ -194,7 +204,7 @@ class Station:
         """The client will not wait that long: when the service then really stops."""
         expiry_s = call.send_s + self._timeout_s
         self.client.expire_at(expiry_s, call)
-        self._services_begun[call.request] = self._services_begun.get(call.request, 0) + 1
+        self._services_begun.setdefault(call.request, 1)  # a later service is counted when it begins
         call.odd = True
         return expiry_s if self._cancels else free_s
 
@@ -215,6 +225,26 @@ class Station:
         self._queue_integral += waiting * (now - self._queue_since_s)
         self._queue_since_s = now
         self.waiting_calls = waiting + by
+
+    def meets_again(self, call: Call) -> None:
+        """Another call for the same request may come: every service that begins then meets fresh luck."""
+        self._services_begun.setdefault(call.request, int(call.begin_s == call.begin_s))  # not NaN: begun
+        self._timed = True  # from now on every service is looked at
+
+    def first_token_s(self, call: Call) -> float:
+        """When the first answer token of a call comes; NaN while that is not known."""
+        first_s = self.services.columns[call.service].first_s[call.request]
+        return float(call.begin_s + (first_s - call.saved_s))
+
+    def has_answered(self, call: Call, now: float) -> bool:
+        """Whether the first answer token of a call has come."""
+        return self.first_token_s(call) <= now
+
+    def cancel(self, call: Call, now: float) -> None:
+        """Stop serving a call that the client no longer wants (it is done); its slot is free from here on."""
+        call.callbacks, call.moot = (_nothing,), True  # the event at its planned end
+        call.free_s = now
+        self._free(call)
 
     def waiting(self) -> list[Call]:
         """Calls under way that are no events of the clock: those that have not begun."""

@@ -92,9 +92,11 @@ class BatchingStation(Station):
     def _cancel(self, timer: Timer) -> None:
         """The client stops waiting and says so: stop work on the call if it has begun and not ended."""
         call: Call = timer.value  # type: ignore[assignment]
-        if call.done or math.isnan(call.begin_s):
-            return
-        now = self._clock.now
+        if not call.done and not math.isnan(call.begin_s):
+            self.cancel(call, self._clock.now)
+
+    def cancel(self, call: Call, now: float) -> None:
+        """See `Station.cancel`; the step under way is still made."""
         machine = self._places.pop(call)
         self._end_early(call, machine, now)
         sequence = machine.cancel(call, now)
@@ -108,6 +110,15 @@ class BatchingStation(Station):
         else:
             self._change_busy(-1, now)
         self._note(sequence, now, machine.tokens_by(call, now))
+
+    def meets_again(self, call: Call) -> None:
+        """Every service begun is counted here anyway."""
+
+    def first_token_s(self, call: Call) -> float:
+        """See `Station.first_token_s`: known once it has come."""
+        machine = self._places.get(call)
+        sequence = None if machine is None else machine.paused.get(call) or machine.batch.get(call)
+        return call.first_s if sequence is None else sequence.first_s
 
     def waiting(self) -> list[Call]:
         """Calls in the queues, and those in the batches whose client still waits."""
@@ -177,7 +188,7 @@ class BatchingStation(Station):
         return self._made[k]
 
     def _note(self, sequence: Sequence, free_s: float, tokens: int) -> None:
-        sequence.call.free_s = free_s
+        sequence.call.free_s, sequence.call.first_s = free_s, sequence.first_s
         self._worked.add(sequence.call, sequence.first_s, free_s, tokens)
 
     def usage(self, ended_s: float) -> list[Usage]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +56,9 @@ class PrefixCache(Protocol):
 
     def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
         """A service begins; its first token comes at ``ready_s``, unless it stops before, at ``free_s``."""
+
+    def take_back(self, request: int, ready_s: float) -> None:
+        """A service that was to have its first token at ``ready_s`` is cancelled before."""
 
     def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
         """What is billed for the keeping."""
@@ -122,6 +125,14 @@ class ImplicitPrefixes:
         if begin.prompts[request]:
             self._add(-1 - begin.opener[request], ready_s, begin.prompts[request])
 
+    def take_back(self, request: int, ready_s: float) -> None:
+        """See `PrefixCache`."""
+        begin = self._begin
+        if begin.shared[request] >= 0:
+            self._remove(begin.shared[request], ready_s, begin.shared_tokens[request])
+        if begin.prompts[request]:
+            self._remove(-1 - begin.opener[request], ready_s, begin.prompts[request])
+
     def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
         """The provider's own cache is free."""
         return []
@@ -132,6 +143,11 @@ class ImplicitPrefixes:
 
     def _add(self, key: int, ready_s: float, tokens: int) -> None:
         heappush(self._kept.setdefault(key, Kept()).coming, (ready_s, tokens))
+
+    def _remove(self, key: int, ready_s: float, tokens: int) -> None:
+        coming = self._kept[key].coming
+        coming.remove((ready_s, tokens))
+        heapify(coming)
 
     def _lucky(self, request: int, service: int) -> bool:
         while service >= len(self._luck):
@@ -167,6 +183,9 @@ class StoredPrefixes:
         elif not self._extend:
             return
         self._stored[key][-1].until_s = begin_s + self._ttl_s
+
+    def take_back(self, request: int, ready_s: float) -> None:
+        """A text is stored before it is asked about: the storing stands."""
 
     def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
         """Each writing at the input price, and each storing up to its end or the run's."""
@@ -257,6 +276,13 @@ class Remembering(Station):
         ready_s = now + (self._first_of(call) - call.saved_s)
         self._cache.leave(call.request, now, ready_s, free_s)
         return free_s
+
+    def cancel(self, call: Call, now: float) -> None:
+        """See `Station.cancel`; a prompt whose first token had not come is not kept."""
+        ready_s = self.first_token_s(call)
+        if now < ready_s:
+            self._cache.take_back(call.request, ready_s)
+        super().cancel(call, now)
 
     def usage(self, ended_s: float) -> list[Usage]:
         """What is billed for keeping prefixes."""

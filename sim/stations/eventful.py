@@ -64,7 +64,9 @@ class Eventful(Station):
 
     def _serve_again(self, call: Call) -> float:
         law = self.calendar.law.at(call.begin_s)
-        call.service = self._services_begun[call.request] * self.calendar.laws + law
+        begun = self._services_begun[call.request]
+        call.service = begun * self.calendar.laws + law
+        self._services_begun[call.request] = begun + 1
         call.odd = True
         self.services.need(call.service)
         return self.services.total_s[call.service][call.request]

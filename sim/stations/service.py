@@ -66,7 +66,7 @@ def draw_service(
         return Service(unknown, unknown, thinking, output)
     if endpoint.latency is not None:
         total = _own_law(name, endpoint.latency, load, k)
-        return Service(total, total, thinking, output)
+        return Service(endpoint.first_token_share * total, total, thinking, output)
     assert model is not None  # the scenario refuses an endpoint with neither
     return _by_law(name, model, load, k, thinking, output)
 

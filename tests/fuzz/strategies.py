@@ -35,6 +35,8 @@ own_instances = st.builds(
     st.integers(1, 4),
     count=st.integers(1, 3),
     queue_limit=st.one_of(st.none(), st.integers(0, 6)),
+    model=st.sampled_from([None, FLASH, PRO]),
+    first_token_share=st.sampled_from([0.0, 0.4, 1.0]),
 )
 caches = st.one_of(
     st.fixed_dictionaries(
@@ -89,6 +91,7 @@ classes = st.builds(
     deadline_s=st.one_of(st.none(), st.sampled_from([0.5, 20.0])),
     priority=st.integers(0, 9),
     prefixes=st.one_of(st.none(), prefixes),
+    patience=st.one_of(st.none(), st.sampled_from([constant(0.7), exponential(3.0)])),
 )
 clients = st.fixed_dictionaries(
     {
@@ -103,7 +106,20 @@ clients = st.fixed_dictionaries(
                 "honour_retry_delay": st.booleans(),
             }
         ),
-    }
+    },
+    optional={
+        "first_token_timeout_s": st.sampled_from([0.3, 2.0]),
+        "cancel_on_abandon": st.booleans(),
+        "max_in_flight": st.integers(1, 4),
+        "pacing": st.just({"e0": {"rpm": 40, "input_tpm": 50_000}}),
+        "queue": st.fixed_dictionaries(
+            {"order": st.sampled_from(["fifo", "priority"]), "limit": st.one_of(st.none(), st.integers(0, 3))}
+        ),
+        "propagate_deadline": st.booleans(),
+        "retry_budget": st.just({"share": 0.3}),
+        "circuit_breaker": st.just({"failures": 2, "open_s": 3.0}),
+        "adaptive_throttle": st.just({"k": 1.5, "window_s": 20.0}),
+    },
 )
 
 
@@ -142,6 +158,22 @@ def events(draw, names, kinds):
 
 
 @st.composite
+def wrapped(draw, routing, names, able):
+    """A routing, or the same hedged or in a cascade, which needs endpoints of known ability."""
+    kind = draw(st.sampled_from(["plain", "hedged", "cascade"] if able else ["plain", "hedged"]))
+    if kind == "plain":
+        return routing
+    more = {"to": draw(st.sampled_from(names))}
+    if kind == "cascade":
+        more |= {"precision": 0.9, "recall": draw(st.sampled_from([0.0, 0.5, 1.0]))}
+        more |= {"keep": draw(st.booleans()), "verifier": draw(st.sampled_from([None, exponential(0.5)]))}
+    else:
+        more |= {"budget_share": draw(st.sampled_from([0.1, 1.0])), "cancel": draw(st.booleans())}
+        more |= draw(st.sampled_from([{"after_s": 0.4}, {"after_percentile": 0.5, "window": 20}]))
+    return {"policy": kind, "of": routing, **more}
+
+
+@st.composite
 def routings(draw, names):
     """Any policy over the given endpoints."""
     one, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
@@ -175,11 +207,15 @@ def scenarios(draw):
     for shop in shops.values():
         if scopes and shop["buy"] in ("payg", "provisioned"):
             shop["scopes"] = draw(st.lists(st.sampled_from(sorted(scopes)), unique=True))
+    able = all(shop.get("model") for shop in shops.values())
+    routing = draw(wrapped(draw(routings(names)), names, able))
+    if draw(st.booleans()):
+        routing = draw(wrapped(routing, names, able)) if routing["policy"] in ("static", "split") else routing
     kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
     return scenario(
         shops,
         kinds,
-        routing=draw(routings(names)),
+        routing=routing,
         limits_scopes=scopes,
         events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds)), max_size=3))),
         client=draw(clients),

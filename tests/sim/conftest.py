@@ -84,6 +84,7 @@ def _attempts(endpoints: tuple[str, ...], rows: list[dict[str, Any]], load: Work
         request=_column(rows, "request", 0, np.int32),
         number=_column(rows, "number", 1, np.int32),
         stage=_column(rows, "stage", 0, np.int8),
+        kind=np.array([row.get("kind", int(row.get("number", 1) > 1)) for row in rows], np.int8),
         endpoint=np.array([endpoints.index(row.get("endpoint", endpoints[0])) for row in rows], np.int16),
         lane=_column(rows, "lane", 0, np.int8),
         outcome=_column(rows, "outcome", Outcome.SERVED, np.int8),

@@ -4,8 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sim.abilities import adequate_chance
 from sim.metrics import answer_tokens, latencies, measure, meets_slo
-from sim.quality import adequate_chance, chances
+from sim.quality import chances
 from sim.records import Lane, Outcome
 
 NAN = math.nan

@@ -1,0 +1,111 @@
+"""What a client does beyond calling, retrying and guarding: read from the scenario and its routing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.errors import InputError
+from sim.abilities import by_request
+from sim.engine.gates import Gate, Pacer
+from sim.engine.hedger import Hedger
+from sim.policies.base import layers
+from sim.policies.cascade import Cascade
+from sim.policies.hedged import Hedged
+from sim.scenario import Scenario
+from sim.stations.line import make_line
+from sim.verdicts import cascade_of, verdicts, verifier_s
+from sim.workload.columns import Workload
+from sim.workload.patience import patience_s
+from sim.world import World
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Who judges the answers of a cascade: by endpoint whom it flags, how long it takes."""
+
+    flagged: Mapping[str, Callable[[int], bool]]  # endpoints whose answers are judged
+    seconds: list[float] | None  # by request; None: at once
+    keeps: bool  # the first answer is shown where there is no better one
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """The parts there are; None or empty: not this."""
+
+    patience_s: list[float] | None = None
+    hedger: Hedger | None = None
+    verifier: Verifier | None = None
+    gates: Mapping[str, Gate] | None = None
+    keeps_deadlines: bool = False
+
+
+def conduct_of(world: World, load: Workload) -> Conduct | None:
+    """What the scenario asks of the client; None where the guarded client does.
+
+    Raises InputError for a hedge inside a hedge, a cascade inside a cascade, and a verifier that cannot be.
+    """
+    scenario = world.scenario
+    patience = patience_s(scenario, load)
+    found = Conduct(
+        None if patience is None else patience.tolist(),
+        _hedger(scenario),
+        _verifier(world, load),
+        _gates(scenario, load),
+        scenario.client.propagate_deadline and bool(np.isfinite(load.deadline_s).any()),
+    )
+    plain = found == Conduct(gates={}) and scenario.client.first_token_timeout_s is None
+    return None if plain else found
+
+
+def _hedger(scenario: Scenario) -> Hedger | None:
+    found = [one for one in layers(scenario.routing) if isinstance(one, Hedged)]
+    if len(found) > 1:
+        raise InputError("routing.of: 'hedged' inside 'hedged'; right: once")
+    return Hedger(found[0]) if found and found[0].budget_share else None
+
+
+def _verifier(world: World, load: Workload) -> Verifier | None:
+    spec = cascade_of(world.scenario)
+    if spec is None or (spec.verifier is None and not spec.recall):  # one that flags nothing, at once
+        return None
+    able = by_request(world.scenario, world.catalog, load)
+    flagged = {
+        name: _Flags(spec, load, name, able[name]).says for name in world.scenario.routable if name != spec.to
+    }
+    seconds = None if spec.verifier is None else verifier_s(spec, load).tolist()
+    return Verifier(flagged, seconds, spec.keep)
+
+
+class _Flags:
+    """The verdicts on one endpoint's answers, worked out when the first is asked for."""
+
+    def __init__(self, spec: Cascade, load: Workload, endpoint: str, ability: Floats) -> None:
+        self._given = (spec, load, endpoint, ability)
+        self._flagged: list[bool] | None = None
+
+    def says(self, request: int) -> bool:
+        """Whether the answer to a request is flagged."""
+        if self._flagged is None:
+            self._flagged = verdicts(*self._given).flagged.tolist()
+        return self._flagged[request]
+
+
+def _gates(scenario: Scenario, load: Workload) -> dict[str, Gate]:
+    client, queue = scenario.client, scenario.client.queue
+    most = math.inf if client.max_in_flight is None else client.max_in_flight
+    bound = math.inf if queue.limit is None else queue.limit
+    levels = load.priority.tolist() if queue.order == "priority" and len(load) else None
+    gates = {}
+    for name in scenario.endpoints:
+        pacing = client.pacing.get(name)
+        if pacing is not None or most < math.inf:
+            pacer = None if pacing is None else Pacer(pacing)
+            gates[name] = Gate(most, pacer, make_line(levels), bound)
+    return gates
