@@ -265,8 +265,53 @@ class Clients(Strict):
     cv: Distribution
 
 
+class Population(Strict):
+    """A closed loop: so many people, each of whom asks again ``think_s`` after the last answer was there.
+
+    A slow service is asked less often, and never more than ``users`` requests are under way. ``hours`` (24
+    shares at the full local hours, lines between) times ``weekdays`` (Monday first) is the share of the
+    people who are there; it is put into whole people every quarter of an hour. Who comes thinks first; who
+    leaves waits for the answer under way. With ``session`` each asks session after session, ``think_s``
+    apart. ``requests_per_user`` (sessions, where there are) bounds what one asks each time they come.
+    """
+
+    kind: Literal["population"]
+    users: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+    think_s: Distribution
+    hours: tuple[NonNegative, ...] | None = Field(default=None, min_length=24, max_length=24)
+    weekdays: tuple[NonNegative, ...] = Field(default=(1.0,) * 7, min_length=7, max_length=7)
+    growth_per_day: Annotated[float, Field(strict=True, gt=-1, le=10)] = 0.0
+    requests_per_user: Annotated[int, Field(strict=True, ge=1, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.requests_per_user is None and self.think_s.expected() <= 0:
+            raise ValueError("people who need no time to think need requests_per_user, or they never end")
+        if self.hours is not None:
+            _some(self.hours, "hour")
+        return self
+
+    def most_per_s(self, duration_s: float) -> float:
+        """Bound of the mean rate, were answers to take no time."""
+        peak = 1.0 if self.hours is None else max(self.hours) * max(self.weekdays)
+        people = self.users * peak * _growth(self.growth_per_day, duration_s)
+        think_s = self.think_s.expected()
+        pace = people / think_s if think_s > 0 else math.inf
+        return min(pace, people * (self.requests_per_user or math.inf) / min(duration_s, 3_600.0))
+
+
 Arrivals = Annotated[
-    Poisson | Evenly | GammaRenewal | WeibullRenewal | Hourly | FanOut | Mmpp | Profile | Varying | Clients,
+    Poisson
+    | Evenly
+    | GammaRenewal
+    | WeibullRenewal
+    | Hourly
+    | FanOut
+    | Mmpp
+    | Profile
+    | Varying
+    | Clients
+    | Population,
     Field(discriminator="kind"),
 ]
 
@@ -280,6 +325,8 @@ def events_per_s(arrivals: Arrivals, duration_s: Finite) -> float:
             return arrivals.mean_rate_per_s * max(1.0, arrivals.weekend_factor)
         case Profile():
             return arrivals.highest(duration_s) * _swell(arrivals, duration_s)
+        case Population():
+            return arrivals.most_per_s(duration_s)
         case Varying():
             return arrivals.mean_rate_per_s * _swell(arrivals, duration_s)
         case _:
@@ -288,13 +335,16 @@ def events_per_s(arrivals: Arrivals, duration_s: Finite) -> float:
 
 def _swell(arrivals: _Modulated, duration_s: float) -> float:
     """Bound of the factor that growth and flash crowds put on the mean."""
-    days = duration_s / 86_400.0
-    growth = math.pow(1 + max(arrivals.growth_per_day, 0.0), min(days, 3_700.0))
     busy = sum(
         max(c.factor - 1, 0.0) * min(1.0, (c.rise_s + c.hold_s + c.fall_s) / duration_s)
         for c in arrivals.crowds
     )
-    return growth * (1 + busy)
+    return _growth(arrivals.growth_per_day, duration_s) * (1 + busy)
+
+
+def _growth(per_day: float, duration_s: float) -> float:
+    """Bound of compound growth over a run."""
+    return math.pow(1 + max(per_day, 0.0), min(duration_s / 86_400.0, 3_700.0))
 
 
 def _some(levels: tuple[float, ...], what: str) -> tuple[float, ...]:

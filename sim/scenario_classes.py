@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
-from sim.scenario_arrivals import Arrivals
+from sim.scenario_arrivals import Arrivals, Population
 from sim.scenario_caches import Prefixes, Queries
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
 from sim.scenario_media import Media, Tools
@@ -63,6 +63,17 @@ class Steps(Strict):
     failure_share: Annotated[float, Field(strict=True, ge=0, le=0.9)] = 0.0
 
 
+class TaskRetries(Strict):
+    """Tasks whose result is not good enough and which are done again from the start, as the same task.
+
+    Each try fails with chance ``failure_share``; after ``most_tries`` nobody tries again.
+    """
+
+    failure_share: Annotated[float, Field(strict=True, ge=0, le=0.9)]
+    most_tries: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    pause_s: Distribution = Constant(value=0.0)  # between a try's last answer and the next try
+
+
 class Session(Strict):
     """Conversations: the arrivals are their beginnings, each later turn follows the answer before it.
 
@@ -86,14 +97,18 @@ class Session(Strict):
     min_cached_tokens: Tokens = 4096
     cache_life_s: Positive | None = None  # None: as long as the session lasts
     steps: Steps | None = None
+    task_retries: TaskRetries | None = None
 
     @property
     def mean_requests(self) -> float:
-        """Requests of a session in the mean."""
-        if self.steps is None:
-            return max(1.0, self.turns.expected())
-        steps = max(1.0, self.steps.count.expected()) / (1 - self.steps.failure_share)
-        return max(1.0, self.turns.expected()) * steps
+        """Requests of a session in the mean, those of all its tries."""
+        requests = max(1.0, self.turns.expected())
+        if self.steps is not None:
+            requests *= max(1.0, self.steps.count.expected()) / (1 - self.steps.failure_share)
+        if self.task_retries is not None:
+            share = self.task_retries.failure_share
+            requests *= sum(share**k for k in range(self.task_retries.most_tries))
+        return requests
 
 
 class RequestClass(Strict):
@@ -139,6 +154,9 @@ class RequestClass(Strict):
             raise ValueError("queries are for single requests: no turn of a conversation comes again")
         if self.trace is not None and self.prefixes is not None:
             raise ValueError("a trace brings its own prompts: remove prefixes")
+        closed = isinstance(self.arrivals, Population)
+        if closed and self.session is not None and self.session.task_retries is not None:
+            raise ValueError("people of a population ask again anyway: remove session.task_retries")
         if self.session is not None and self.rank_correlation:
             raise ValueError(
                 "rank_correlation is for single requests: a session's prompts grow by its answers"

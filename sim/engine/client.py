@@ -137,9 +137,10 @@ class Client:
 
     def _next_turns(self, request: int, now: float) -> None:
         """The answer is there: the session goes on after the time its user, or a tool, takes."""
-        for turn, think_s, deadline_s in self._turns[request]:
-            self._give_up_s[turn] = now + think_s + deadline_s
-            self._clock.at(now + think_s, Timer(self._take_turn, turn))
+        for turn, think_s, deadline_s, until_s in self._turns[request]:
+            if now + think_s < until_s:
+                self._give_up_s[turn] = now + think_s + deadline_s
+                self._clock.at(now + think_s, Timer(self._take_turn, turn))
 
     def _take_turn(self, timer: Timer) -> None:
         turn: int = timer.value  # type: ignore[assignment]
@@ -232,10 +233,11 @@ def _straight_to(station: Station) -> Callable[[int, float], None]:
     return arrive
 
 
-def _turns(load: Workload) -> dict[int, list[tuple[int, float, float]]]:
-    """Later turns by the request they follow: number, seconds after its answer, deadline."""
-    turns: dict[int, list[tuple[int, float, float]]] = {}
+def _turns(load: Workload) -> dict[int, list[tuple[int, float, float, float]]]:
+    """Later turns by the request they follow: number, seconds after its answer, deadline, latest moment."""
+    turns: dict[int, list[tuple[int, float, float, float]]] = {}
     for turn in np.flatnonzero(load.follows >= 0).tolist():
-        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]))
+        until_s = math.inf if load.until_s is None else float(load.until_s[turn])
+        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]), until_s)
         turns.setdefault(int(load.follows[turn]), []).append(entry)
     return turns

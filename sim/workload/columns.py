@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.luck import Luck
 from sim.scenario_media import MediaKind, ToolKind
 
-OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query")
+OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query", "until_s")
 _NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")
 
 
@@ -59,6 +59,7 @@ class Workload:
     prefix_tokens: NDArray[np.int32] | None = None  # and its length
     history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
     query: NDArray[np.int32] | None = None  # which question it asks, if that may come again; -1: none
+    until_s: NDArray[np.float64] | None = None  # a later turn is not sent from then on: its user has left
 
     def __len__(self) -> int:
         return len(self.arrival_s)

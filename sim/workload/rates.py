@@ -8,7 +8,7 @@ a straight line, Lambda is a parabola, so the inverse is a square root: no thinn
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -84,11 +84,17 @@ class Rate:
 
 def profile_rate(spec: Profile, span: Span) -> Rate:
     """The rate by the clock on the wall: lines between full hours, a factor for each weekday."""
+    hours = np.array(spec.hours) * (spec.mean_rate_per_s / np.mean(spec.hours))
+    return clock_rate(hours, spec.weekdays, span)
+
+
+def clock_rate(hours: Floats, weekdays: Sequence[float], span: Span) -> Rate:
+    """24 levels at the full local hours with lines between, times the factor of the weekday, Monday first."""
     times = quarters(span)
     local = local_times(span, times[:-1])
     hour = np.array([moment.hour + moment.minute / 60 + moment.second / 3600 for moment in local])
-    ring = np.array([*spec.hours, spec.hours[0]]) * (spec.mean_rate_per_s / np.mean(spec.hours))
-    day = np.array(spec.weekdays)[[moment.weekday() for moment in local]]
+    ring = np.append(hours, hours[0])
+    day = np.array(weekdays)[[moment.weekday() for moment in local]]
     later = np.minimum(hour + np.diff(times) / 3600, 24.0)
     at = np.arange(25.0)
     return Rate(times, day * np.interp(hour, at, ring), day * np.interp(later, at, ring))

@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
-from sim.scenario import RequestClass, Scenario
+from sim.scenario import Population, RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
-from sim.scenario_labels import LABELS
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.arrivals import batched
-from sim.workload.columns import Labels, Workload
-from sim.workload.media import Draw, draw_media, draw_tools
+from sim.workload.chains import Sessions, draw_askers, draw_population, draw_tasks, stays
+from sim.workload.columns import Workload
+from sim.workload.labels import draw_labels
+from sim.workload.media import Draw as DrawExtra
+from sim.workload.media import draw_media, draw_tools
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
 from sim.workload.rates import Span
-from sim.workload.sessions import Turns, draw_turns
+from sim.workload.sessions import Draw, Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
 
@@ -51,6 +53,7 @@ class _Load:
     think_s: NDArray[np.float32]
     group: Tokens
     beginnings: Beginnings | None = None
+    until_s: Floats | None = None
 
 
 def sample(scenario: Scenario, luck: Luck) -> Workload:
@@ -88,12 +91,25 @@ def _at(path: str) -> Iterator[None]:
 
 def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, factor: Steps[float]) -> _Load:
     assert spec.arrivals is not None
-    assert spec.input_tokens is not None
-    assert spec.output_tokens is not None
+    if isinstance(spec.arrivals, Population):
+        if not (factor.constant and factor.values[0] == 1.0):
+            raise InputError(
+                f"classes.{name}: a spike is of arrivals; right: a population grows by its users"
+            )
+        return _people(name, spec, spec.arrivals, luck, span, kept)
     with _at(f"classes.{name}.arrivals"):
         arrival_s = arrive_in_crowds(name, spec.arrivals, luck, span, factor)
     if spec.session is not None:
         return _conversations(name, spec, spec.session, arrival_s, luck, span, kept)
+    jobs = batched(spec.arrivals)
+    group = np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1 if jobs else np.full(len(arrival_s), -1)
+    return _alone(name, spec, luck, arrival_s, group.astype(np.int32))
+
+
+def _alone(name: str, spec: RequestClass, luck: Luck, arrival_s: Floats, group: Tokens) -> _Load:
+    """Single requests: their lengths, and the texts they share with others."""
+    assert spec.input_tokens is not None
+    assert spec.output_tokens is not None
     n = len(arrival_s)
     inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
     outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
@@ -104,10 +120,7 @@ def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, fa
         beginnings = _beginnings(name, spec.prefixes, luck, n)
         inputs = inputs + beginnings.prefix_tokens
         _refuse_long(f"classes.{name}.prefixes", inputs)
-    jobs = batched(spec.arrivals)
-    group = np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1 if jobs else np.full(n, -1)
-    cached = _share(inputs, spec)
-    load = _single(name, spec, luck, arrival_s, inputs, cached, outputs, group.astype(np.int32))
+    load = _single(name, spec, luck, arrival_s, inputs, _share(inputs, spec), outputs, group)
     return load if beginnings is None else replace(load, beginnings=beginnings)
 
 
@@ -121,19 +134,59 @@ def _conversations(
     name: str, spec: RequestClass, session: Session, starts_s: Floats, luck: Luck, span: Span, kept: bool
 ) -> _Load:
     """Every turn of the sessions that start at the given times."""
+    draw, starts = _drawing(name, luck), _session_starts(name, spec, luck, len(starts_s))
+    sessions = _sessions(spec, session, draw, starts)
+    if session.task_retries is None:
+        rows = sessions(np.arange(len(starts_s)), starts_s, span.duration_s)
+    else:
+        rows = draw_tasks(session.task_retries, starts_s, span.duration_s, sessions, draw)
+    return _load_of(name, spec, luck, rows, starts, kept)
+
+
+def _people(name: str, spec: RequestClass, people: Population, luck: Luck, span: Span, kept: bool) -> _Load:
+    """Every request that the people of a closed loop could make."""
+    draw, there = _drawing(name, luck), stays(people, span)
+    with _at(f"classes.{name}.arrivals"):
+        if spec.session is not None:
+            starts = _session_starts(name, spec, luck, len(there))
+            rows, until_s = draw_population(people, there, _sessions(spec, spec.session, draw, starts), draw)
+            return replace(_load_of(name, spec, luck, rows, starts, kept), until_s=until_s)
+        asked = draw_askers(people, there, draw)
+    load = _alone(name, spec, luck, asked.arrival_s, np.full(len(asked.arrival_s), -1, np.int32))
+    follows, think_s = asked.follows.astype(np.int32), asked.think_s.astype(np.float32)
+    return replace(load, follows=follows, think_s=think_s, until_s=asked.until_s)
+
+
+def _session_starts(name: str, spec: RequestClass, luck: Luck, n: int) -> Beginnings:
+    """The texts that sessions (or the people who have them) share with others."""
+    return no_beginnings(n) if spec.prefixes is None else _beginnings(name, spec.prefixes, luck, n)
+
+
+def _sessions(spec: RequestClass, session: Session, draw: Draw, starts: Beginnings) -> Sessions:
+    """How to draw whole sessions of a class: whose they are, when they start and end."""
     assert spec.input_tokens is not None
     assert spec.output_tokens is not None
+    lengths = (spec.input_tokens, spec.output_tokens)
+    return lambda who, starts_s, end_s: draw_turns(
+        session, starts_s, lengths, spec.cached_share, end_s, draw, starts.prefix_tokens[who]
+    )
+
+
+def _drawing(name: str, luck: Luck) -> Draw:
+    """Draws of one class's sessions, each kind from a stream of its own that goes on from call to call."""
+    streams: dict[str, Generator] = {}
 
     def draw(stream: str, law: Distribution, n: int) -> Floats:
-        return _values(f"classes.{name}.session ({stream})", law, luck, f"{stream}/{name}", n)
+        if stream not in streams:
+            streams[stream] = luck.rng(f"{stream}/{name}")
+        with _at(f"classes.{name}.session ({stream})"):
+            return law.draw(streams[stream], n)
 
-    starts = no_beginnings(len(starts_s))
-    if spec.prefixes is not None:
-        starts = _beginnings(name, spec.prefixes, luck, len(starts_s))
-    lengths = (spec.input_tokens, spec.output_tokens)
-    rows = draw_turns(
-        session, starts_s, lengths, spec.cached_share, span.duration_s, draw, starts.prefix_tokens
-    )
+    return draw
+
+
+def _load_of(name: str, spec: RequestClass, luck: Luck, rows: Turns, starts: Beginnings, kept: bool) -> _Load:
+    """The columns of sessions that are drawn."""
     _refuse_long(f"classes.{name}.session", rows.input_tokens)
     _refuse_long(f"classes.{name}.output_tokens", rows.output_tokens)
     n = len(rows.arrival_s)
@@ -153,10 +206,9 @@ def _conversations(
 
 def _turn_beginnings(starts: Beginnings, rows: Turns) -> Beginnings:
     """Every turn begins with its session's shared text, and with what the turn before left."""
-    tokens = np.minimum(starts.prefix_tokens[rows.group], rows.input_tokens)
-    return Beginnings(
-        starts.prefix[rows.group], tokens.astype(np.int32), rows.history_tokens.astype(np.int32)
-    )
+    who = rows.group % max(len(starts), 1)  # a person's sessions are numbered in rounds
+    tokens = np.minimum(starts.prefix_tokens[who], rows.input_tokens)
+    return Beginnings(starts.prefix[who], tokens.astype(np.int32), rows.history_tokens.astype(np.int32))
 
 
 def _replayed(name: str, spec: RequestClass, rows: TraceRows, luck: Luck, span: Span) -> _Load:
@@ -264,7 +316,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
     return Workload(
         class_names=tuple(scenario.classes),
         luck=luck,
-        labels=_labels(scenario, luck, loads, order),
+        labels=draw_labels(scenario.classes, luck, groups, order),
         media={kind: own[order] for kind, own in draw_media(scenario.classes, sizes, draw).items()},
         tools={kind: own[order] for kind, own in draw_tools(scenario.classes, sizes, draw).items()},
         arrival_s=column("arrival_s"),
@@ -282,23 +334,11 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
         **merged([load.beginnings for load in loads], sizes, order),
         **query_column({name: spec.queries for name, spec in scenario.classes.items()}, luck, sizes, order),
+        until_s=_until(loads, order),
     )
 
 
-def _labels(scenario: Scenario, luck: Luck, loads: list[_Load], order: NDArray[np.intp]) -> dict[str, Labels]:
-    """The words that some class states about its requests."""
-    found = {}
-    for label in LABELS:
-        mixes: list[dict[str, float]] = [getattr(spec, label) or {} for spec in scenario.classes.values()]
-        names = tuple(dict.fromkeys(name for mix in mixes for name in mix))
-        if names:
-            parts = zip(scenario.classes, mixes, loads, strict=True)
-            codes = [_label(luck, f"{label}/{who}", mix, names, load) for who, mix, load in parts]
-            found[label] = Labels(names, np.concatenate(codes)[order])
-    return found
-
-
-def _draw_by(luck: Luck) -> Draw:
+def _draw_by(luck: Luck) -> DrawExtra:
     """How columns of extras are drawn: each from a stream of its own."""
 
     def draw(where: str, law: Distribution, stream: str, n: int) -> Floats:
@@ -307,18 +347,14 @@ def _draw_by(luck: Luck) -> Draw:
     return draw
 
 
-def _label(
-    luck: Luck, stream: str, mix: dict[str, float], names: tuple[str, ...], load: _Load
-) -> NDArray[np.int16]:
-    """One class's codes into ``names``: drawn once a session or job, else once a request."""
-    n = len(load.arrival_s)
-    known = np.array([names.index(name) for name in mix] or [-1], dtype=np.int16)
-    if len(mix) <= 1:
-        return np.repeat(known, n)
-    unit = load.group if (load.group >= 0).any() else np.arange(n)
-    reach = np.cumsum(list(mix.values())) / sum(mix.values())
-    u = luck.uniforms(stream, int(unit.max(initial=-1)) + 1)
-    return known[np.minimum(np.searchsorted(reach, u, side="right"), len(mix) - 1)][unit]
+def _until(loads: list[_Load], order: NDArray[np.intp]) -> Floats | None:
+    """When users leave; no column where nobody does."""
+    if all(load.until_s is None for load in loads):
+        return None
+    columns = [
+        np.full(len(load.arrival_s), np.inf) if load.until_s is None else load.until_s for load in loads
+    ]
+    return np.concatenate(columns)[order]
 
 
 def _followed(follows: Tokens, order: NDArray[np.intp]) -> Tokens:

@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 Draw = Callable[[str, Distribution, int], Floats]
 
 MOST_TURNS = 100_000
-_UNIT = Uniform(kind="uniform", low=0.0, high=1.0)
+UNIT = Uniform(kind="uniform", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Turns:
     cached_tokens: Floats
     output_tokens: Floats
     history_tokens: Floats  # beginning of the prompt that the turn before had sent; 0: nothing
+    last_s: Floats  # one a session: when its last turn would come, kept or not
 
 
 def draw_turns(
@@ -42,15 +43,15 @@ def draw_turns(
     starts_s: Floats,
     lengths: tuple[Distribution, Distribution],
     first_share: float,
-    duration_s: float,
+    end_s: float | Floats,
     draw: Draw,
     prefix_tokens: Floats | Ints | NDArray[np.int32],
 ) -> Turns:
-    """All turns of the sessions that start at ``starts_s``; those nominally after the end never come.
+    """All turns of the sessions that start at ``starts_s``; those nominally at the end or later never come.
 
-    ``lengths`` are the laws of a turn's new tokens and of its answer; ``draw(stream, law, n)`` draws from a
-    stream of its own; ``first_share`` of a first prompt is cached; ``prefix_tokens`` is the text each session
-    shares with others.
+    ``lengths`` are the laws of a turn's new tokens and of its answer; ``end_s`` is of all or of each;
+    ``draw(stream, law, n)`` draws from a stream of its own; ``first_share`` of a first prompt is cached;
+    ``prefix_tokens`` is the text each session shares with others.
     """
     new_tokens, output_tokens = lengths
     human, sizes = _pattern(spec, len(starts_s), draw)
@@ -66,11 +67,22 @@ def draw_turns(
     group = np.repeat(np.arange(len(starts_s)), sizes)
     follows = np.arange(n) - 1
     follows[first] = -1
-    kept = np.flatnonzero(arrival < duration_s)  # a session's kept turns are its first ones
-    place = np.cumsum(arrival < duration_s) - 1
+    inside = arrival < (np.repeat(end_s, sizes) if isinstance(end_s, np.ndarray) else end_s)
+    kept = np.flatnonzero(inside)  # a session's kept turns are its first ones
+    place = np.cumsum(inside) - 1
     before = np.where(follows[kept] >= 0, place[np.maximum(follows[kept], 0)], -1)
-    columns = (think, prompts, cached, outputs, history)
-    return Turns(arrival[kept], group[kept], before, *(column[kept] for column in columns))
+    last_s = arrival[first + sizes - 1]
+    return Turns(
+        arrival[kept],
+        group[kept],
+        before,
+        think[kept],
+        prompts[kept],
+        cached[kept],
+        outputs[kept],
+        history[kept],
+        last_s,
+    )
 
 
 def _whole(values: Floats, least: int) -> Floats:
@@ -94,7 +106,7 @@ def _again(failure_share: float, steps: Ints, draw: Draw) -> Ints:
     """Steps done again: failures before the ``steps``-th success, a negative binomial as a Gamma-Poisson."""
     if failure_share == 0:
         return np.zeros_like(steps)
-    u = draw("failures", _UNIT, len(steps))
+    u = draw("failures", UNIT, len(steps))
     from scipy.stats import nbinom  # the slowest of scipy's imports
 
     return np.asarray(nbinom.ppf(u, steps, 1 - failure_share), dtype=np.int64)

@@ -10,6 +10,7 @@ exist yet (preemption, abandonment, refill in ticks) are not in the file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,40 @@ def _batches(p: Mapping, requests: float) -> Mapping:
     jobs, size = p["batch_arrival_rate_per_s"], p["batch_size_mean"]
     arrivals = {"kind": "fan_out", "jobs_per_s": jobs, "queries": constant(size)}
     return single(arrivals, jobs * size, instances(exponential(1 / p["service_rate_per_s"]), 1), requests)
+
+
+def _mmpp(p: Mapping, requests: float) -> Mapping:
+    levels = [p["arrival_rate_state1_per_s"], p["arrival_rate_state2_per_s"]]
+    out, back = p["rate_1_to_2_per_s"], p["rate_2_to_1_per_s"]
+    rate = (back * levels[0] + out * levels[1]) / (out + back)
+    switch = [[0.0, out], [back, 0.0]]
+    arrivals = {"kind": "mmpp", "rate_per_s": rate, "levels": levels, "switch_per_s": switch}
+    return single(arrivals, rate, instances(exponential(1 / p["service_rate_per_s"]), 1), requests)
+
+
+KNOTS = 144  # straight lines a period: 0.03 % from a sine
+SETTLING = 12.0  # service times after which an empty start is forgotten
+
+
+def _sinusoid(p: Mapping, requests: float) -> Mapping:
+    """M_t/M/infinity over whole periods, after a stretch in which the station fills."""
+    rate, mean_s, period_s = p["mean_arrival_rate_per_s"], p["service_mean_s"], p["period_s"]
+    settling_s = SETTLING * mean_s
+    at_s = [period_s * k / KNOTS for k in range(KNOTS)]
+    phases = [2 * math.pi * (t - settling_s) / period_s for t in at_s]
+    levels = [1 + p["relative_amplitude"] * math.sin(phase) for phase in phases]
+    shape = {"at_s": at_s, "levels": levels, "repeat_s": period_s}
+    arrivals = {"kind": "varying", "mean_rate_per_s": rate, **shape}
+    periods = max(round(requests / (rate * period_s)), 1)
+    mapping = single(arrivals, rate, {"buy": "payg", "latency": exponential(mean_s)}, requests)
+    steady = {"kind": "steady_state", "warmup_s": settling_s}
+    return mapping | {"duration_s": settling_s + periods * period_s, "study": steady}
+
+
+def population(users: int, think: Mapping, station: Mapping, rate_per_s: float, requests: float) -> Mapping:
+    """A closed loop around one queue; ``rate_per_s`` is about what it will come to."""
+    arrivals = {"kind": "population", "users": users, "think_s": think}
+    return single(arrivals, rate_per_s, station, requests)
 
 
 def _retrial(p: Mapping, requests: float) -> Mapping:
@@ -342,6 +377,8 @@ _BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
     "gim1": _gim1,
     "gg1_bounds": _gg1,
     "batch_arrivals": _batches,
+    "mmpp": _mmpp,
+    "mt_inf": _sinusoid,
     "retrial": _retrial,
     "mg1_ps": _processor_sharing,
     "continuous_batching": _continuous_batching,

@@ -79,6 +79,33 @@ def mmck_law(rate: float, mean_s: float, servers: int, capacity: int) -> NDArray
     return law / law.sum()
 
 
+def finite_source_law(users: int, think_s: float, mean_s: float, servers: int) -> NDArray[np.float64]:
+    """Stationary number in system of M/M/c//N, the machine-repair model: a birth and death chain."""
+    logs = [0.0]
+    for n in range(1, users + 1):
+        logs.append(logs[-1] + math.log((users - n + 1) / think_s * mean_s / min(n, servers)))
+    law = np.exp(np.array(logs) - max(logs))
+    return np.asarray(law / law.sum())
+
+
+def finite_source(users: int, think_s: float, mean_s: float, servers: int) -> tuple[float, float]:
+    """Throughput (1/s) and mean response (s) of M/M/c//N; the response by Little's law over the loop."""
+    law = finite_source_law(users, think_s, mean_s, servers)
+    throughput = float(law @ np.minimum(np.arange(users + 1), servers)) / mean_s
+    return throughput, users / throughput - think_s
+
+
+def asymptotic_bounds(users: int, think_s: float, mean_s: float, servers: int) -> tuple[float, float]:
+    """Most throughput (1/s), least mean response (s) of a closed loop, of any laws (Muntz, Wong 1974)."""
+    return min(users / (think_s + mean_s), servers / mean_s), max(mean_s, users * mean_s / servers - think_s)
+
+
+def bulk_response_s(rate: float, sizes: Sequence[float], mean_s: float) -> float:
+    """Mean response of M^X/M/1 with equally likely batch ``sizes``; ``rate`` counts requests."""
+    mean, square = np.mean(sizes), np.mean(np.square(sizes))
+    return float(mean_s * (1 + square / mean) / (2 * (1 - rate * mean_s)))
+
+
 def cobham_waits_s(rates: Sequence[float], mean_s: float, servers: int) -> list[float]:
     """Mean wait of each class, the first served first: M/M/c with equal means (Cobham 1954)."""
     delay_s = erlang_c(servers, sum(rates) * mean_s) * mean_s / servers

@@ -148,6 +148,33 @@ def transient(records: Records, scenario: Scenario, case: Case) -> Metrics:
     return found
 
 
+def modulated(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """One server under a rate that jumps."""
+    found = station(records, scenario)
+    arrived = (records.workload.arrival_s >= scenario.study.warmup_s).sum() / scenario.measured_s
+    return found | {"mean_arrival_rate_per_s": float(arrived), "p_empty": 1 - found["utilization"]}
+
+
+def sinusoid(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Calls in service about the moments of the highest and the lowest level, and over whole periods."""
+    a, p = records.attempts, case.parameters
+    period_s, warm_s = p["period_s"], scenario.study.warmup_s
+    lag_s = case.metrics["peak_lag_behind_arrival_peak_s"]
+    half_s = period_s / 144  # the level is flat there: within 0.1 % of its extreme
+
+    def level(quarter: int) -> float:
+        middles = np.arange(warm_s, scenario.duration_s - half_s, period_s) + quarter * period_s / 4 + lag_s
+        spans = [(t - half_s, t + half_s) for t in middles]
+        inside = [(np.clip(a.free_s, *span) - np.clip(a.begin_s, *span)).sum() for span in spans]
+        return float(np.mean(inside) / (2 * half_s))
+
+    return {
+        "peak_level": level(1),
+        "trough_level": level(3),
+        "mean_level": time_average(a.begin_s, a.free_s, scenario),
+    }
+
+
 def sharing(records: Records, scenario: Scenario, case: Case) -> Metrics:
     """One processor shared by all: sizes are the seconds a job would take alone."""
     a = records.attempts
@@ -232,4 +259,6 @@ _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "priority_nonpreemptive": priorities,
     "priority_mmc": priorities,
     "mm1_transient": transient,
+    "mmpp": modulated,
+    "mt_inf": sinusoid,
 }

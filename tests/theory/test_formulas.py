@@ -74,6 +74,25 @@ def test_the_retrial_queue_gives_the_reference():
     assert formulas.retrial_mean_orbit(*given) == pytest.approx(exact["mean_orbit"], rel=1e-10)
 
 
+def test_the_bulk_queue_gives_the_reference():
+    p, exact = case("batch-arrivals-01")
+    rate = p["batch_arrival_rate_per_s"] * p["batch_size_mean"]
+    found = formulas.bulk_response_s(rate, [p["batch_size_mean"]], 1 / p["service_rate_per_s"])
+    assert found == pytest.approx(exact["mean_response_s"], rel=1e-10)
+
+
+def test_a_closed_loop_of_many_is_an_open_queue_and_keeps_to_its_bounds():
+    throughput, response_s = formulas.finite_source(40_000, 10_000.0, 1.0, 5)  # all but 4 calls a second
+    assert throughput == pytest.approx(4.0, rel=1e-3)
+    assert response_s == pytest.approx(formulas.mmc(4.0, 1.0, 5).mean_response_s, rel=5e-3)
+    for users in (1, 3, 10, 50):
+        most, least_s = formulas.asymptotic_bounds(users, 7.0, 1.0, 2)
+        throughput, response_s = formulas.finite_source(users, 7.0, 1.0, 2)
+        assert throughput <= most * (1 + 1e-12)
+        assert response_s >= least_s * (1 - 1e-12)
+    assert formulas.finite_source(1, 7.0, 1.0, 2) == pytest.approx((1 / 8, 1.0))
+
+
 def test_one_server_is_the_same_by_every_road():
     assert formulas.mmc(0.7, 1.0, 1) == pytest.approx(formulas.mg1(0.7, 1.0, 1.0))
     assert formulas.mmck_law(0.7, 1.0, 1, 1)[-1] == pytest.approx(formulas.erlang_b(1, 0.7))

@@ -4,7 +4,18 @@ import formulas
 import measures
 import numpy as np
 import pytest
-from cases import batching, by_priority, constant, exponential, instances, limited, poisson, single, study
+from cases import (
+    batching,
+    by_priority,
+    constant,
+    exponential,
+    instances,
+    limited,
+    poisson,
+    population,
+    single,
+    study,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +110,53 @@ def test_mmck_and_erlang_b(catalog, a, servers, room):
     rows = replications(mapping, catalog, measures.station)
     assert_close(rows, {"throughput_per_s": rate * (1 - law[-1]), "mean_in_system": law @ range(len(law))})
     assert_close(rows, {"p_loss": float(law[-1])}, widest=1.0 if law[-1] < 0.05 else 0.2)
+
+
+crowding = st.sampled_from([0.4, 1.0, 2.5])  # users over the number at which the bounds cross
+
+
+@settings(FEW, max_examples=3)
+@given(crowd=crowding, servers=st.integers(1, 3), think_s=st.sampled_from([2.0, 5.0, 9.0]))
+def test_a_closed_loop_is_the_machine_repair_model(catalog, crowd, servers, think_s):
+    users = max(round(crowd * servers * (think_s + 1)), 1)
+    throughput, response_s = formulas.finite_source(users, think_s, 1.0, servers)
+    station = instances(exponential(1.0), servers)
+    mapping = population(users, exponential(think_s), station, throughput, REQUESTS)
+    rows = replications(mapping, catalog, measures.station)
+    assert_close(rows, {"throughput_per_s": throughput, "mean_response_s": response_s}, widest=0.2)
+    law = formulas.finite_source_law(users, think_s, 1.0, servers)
+    assert_close(rows, {"mean_in_system": law @ np.arange(users + 1)}, widest=0.2)
+
+
+@settings(FEW, max_examples=2)
+@given(crowd=crowding, law=st.sampled_from(["constant", "gamma", "lognormal"]), servers=st.integers(1, 3))
+def test_a_closed_loop_keeps_to_its_bounds_whatever_the_laws(catalog, crowd, law, servers):
+    think_s, users = 9.0, max(round(crowd * servers * 10), 1)
+    station = instances(_LAWS[law][0](1.0), servers)
+    most, least_s = formulas.asymptotic_bounds(users, think_s, 1.0, servers)
+    mapping = population(users, {"kind": "gamma", "mean": think_s, "cv": 1.4}, station, most, REQUESTS)
+    rows = replications(mapping, catalog, measures.station)
+    throughput = t_interval([row["throughput_per_s"] for row in rows], level=LEVEL)
+    response_s = t_interval([row["mean_response_s"] for row in rows], level=LEVEL)
+    assert throughput.low <= most
+    assert response_s.high >= least_s
+    loop_s = users / throughput.value - think_s  # Little's law over the whole loop
+    assert response_s.value == pytest.approx(loop_s, abs=0.03 * users / throughput.value)
+
+
+_SIZES = {"two": (1, 5), "three": (1, 1, 1, 1, 1, 1, 2, 2, 2, 9), "one": (3,)}  # equally likely
+
+
+@settings(FEW, max_examples=3)
+@given(load=st.sampled_from([0.3, 0.5, 0.7]), sizes=st.sampled_from(sorted(_SIZES)))
+def test_jobs_that_come_at_once_by_the_bulk_queue(catalog, load, sizes):
+    values = _SIZES[sizes]
+    queries = {"kind": "empirical", "values": [float(x) for x in values]}
+    jobs = {"kind": "fan_out", "jobs_per_s": load / np.mean(values), "queries": queries}
+    mapping = single(jobs, load, instances(exponential(1.0), 1), REQUESTS)
+    rows = replications(mapping, catalog, measures.station)
+    exact = formulas.bulk_response_s(load, values, 1.0)
+    assert_close(rows, {"mean_response_s": exact, "utilization": load}, widest=0.3)
 
 
 @FEW
