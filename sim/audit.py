@@ -20,6 +20,7 @@ from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Kind, Outcome, Reason, Records
 from sim.scenario import Endpoint, Population, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.timeline import timeline
 from sim.verdicts import cascade_of
@@ -241,7 +242,8 @@ def _wrong_times(records: Records, scenario: Scenario) -> Mask:
     fine &= ~(let_go & begun) | (a.free_s >= a.end_s)
     fine &= np.diff(a.end_s, prepend=0.0) >= 0  # rows are in the order in which the calls ended
     if scenario.client.timeout_s is not None:
-        fine &= a.end_s <= a.send_s + scenario.client.timeout_s
+        online = np.array([not isinstance(scenario.endpoints[n], Batch) for n in records.endpoint_names])
+        fine &= (a.end_s <= a.send_s + scenario.client.timeout_s) | ~online[a.endpoint]
     return np.asarray(~fine)
 
 

@@ -18,6 +18,7 @@ from sim.audit_result import Check, check_rows
 from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario import Instances, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ExplicitCache
 from sim.scenario_events import Brownout, Errors, Failover, ModelSwitch, Outage
 from sim.stations.prompts import counted, prompts_of
@@ -140,6 +141,7 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
 def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
     batching = isinstance(place.spec, Instances) and place.spec.batching is not None
+    batching |= isinstance(place.spec, Batch)
     made = batching or place.load_law is not None  # audit_load counts the work under a load law
     return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.schema import Throughput
+from sim.audit_batch import batch_checks
 from sim.audit_caches import cache_checks
 from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
@@ -20,6 +21,7 @@ from sim.audit_responses import response_checks
 from sim.audit_result import Check, check_rows
 from sim.records import Lane, Reason, Records
 from sim.scenario import Contention, Instances, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.scenario_media import MediaKind
 from sim.timeline import timeline
@@ -48,6 +50,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield _reservation(records, scenario, catalog, place, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
             yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
+        if isinstance(place.spec, Batch):
+            yield from batch_checks(records, scenario, place, index)
         if isinstance(place.spec, ResponseCache):
             yield from response_checks(records, place, index)
         if place.context_cache is not None:

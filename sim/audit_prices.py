@@ -12,6 +12,7 @@ from profiles.catalog import Catalog
 from profiles.prices import PriceRow
 from profiles.schema import ModelProfile
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
+from sim.scenario_batch import Batch
 
 Ints = NDArray[np.int64]
 
@@ -48,7 +49,7 @@ def _billed_as(model: ModelProfile, unit: str) -> str:
 
 
 def _service(endpoint: Endpoint) -> str:
-    return endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
+    return endpoint.service if isinstance(endpoint, PayAsYouGo | Batch) else "standard"
 
 
 def _ladder(

@@ -18,6 +18,7 @@ from sim.luck import Luck
 from sim.report import words
 from sim.report.words import count, money, seconds, share
 from sim.scenario import PayAsYouGo
+from sim.scenario_batch import Batch
 from sim.summary import SliceSummary, Summary
 from sim.workload.sample import sample
 from sim.world import World
@@ -107,7 +108,7 @@ def _list_price(world: World, name: str) -> str:
     place = world.place(name)
     if place.model is None:
         return "-"
-    service = place.spec.service if isinstance(place.spec, PayAsYouGo) else "standard"
+    service = place.spec.service if isinstance(place.spec, PayAsYouGo | Batch) else "standard"
     try:
         card = place.model.rate_card(channel=place.spec.channel, service=service, on=world.scenario.prices_on)
     except InputError:

@@ -49,6 +49,8 @@ class Counts:
     throttled_requests: int  # met at least one 429
     good: int  # served inside every bound of their class
     adequate: float | None
+    with_deadline: int
+    late: int  # of those, not served by their deadline
     governed: int | None  # data only where its governance class may go; None: the scenario has no rule
     input_tokens: int
     cached_tokens: int
@@ -110,6 +112,8 @@ class _Rows:
     good: Mask
     adequate: Floats
     governed: Floats  # NaN where the scenario has no rule
+    with_deadline: Mask
+    late: Mask
     ttft_s: Floats
     tpot_s: Floats
     e2e_s: Floats
@@ -209,6 +213,8 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
         good=meets_slo(records, scenario)[counts],
         adequate=chances(records, scenario, catalog)[counts],
         governed=_governed(records, scenario)[counts],
+        with_deadline=np.isfinite(records.workload.deadline_s)[counts],
+        late=late(records)[counts],
         ttft_s=ttft[counts],
         tpot_s=tpot[counts],
         e2e_s=e2e[counts],
@@ -223,6 +229,13 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
             for codes in [words.codes.astype(np.int64)]
         },
     )
+
+
+def late(records: Records) -> Mask:
+    """Which requests were not served by their deadline."""
+    load, requests = records.workload, records.requests
+    in_time = requests.end_s - requests.arrival_s <= load.deadline_s
+    return np.asarray(np.isfinite(load.deadline_s) & ~(in_time & (requests.outcome == Outcome.SERVED)))
 
 
 def _governed(records: Records, scenario: Scenario) -> Floats:
@@ -278,6 +291,8 @@ def _counts(rows: _Rows, label: Labels, attempt_label: Labels, k: int) -> list[C
         **{name: _tally(attempt_label, k, rows.attempt_kind == kind) for name, kind in _AGAIN.items()},
         "throttled_attempts": _tally(attempt_label, k, rows.attempt_throttled),
         "throttled_requests": _tally(label, k, rows.throttled),
+        "with_deadline": _tally(label, k, rows.with_deadline),
+        "late": _tally(label, k, rows.late),
         "good": _tally(label, k, rows.good),
         **{name: _tally(attempt_label, k, column) for name, column in rows.attempt_tokens.items()},
     }

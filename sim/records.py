@@ -45,6 +45,7 @@ class Reason(IntEnum):
     SERVER_ERROR = 10  # 5xx of a single call
     CONCURRENT = 11  # too many calls under way
     ENQUEUED_TOKENS = 12  # too many input tokens under way
+    JOB_TOKENS = 25  # longer than all that batch jobs may hold
     HEDGED = 35  # lost the race against another call for the same request
     PATIENCE = 36  # the user had waited long enough
     FIRST_TOKEN = 37  # no first token within the client's timeout for it

@@ -29,6 +29,7 @@ from sim.scenario_arrivals import (
     WeibullRenewal,
     events_per_s,
 )
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ResponseCache
 from sim.scenario_classes import Modality, Name, Needs, RequestClass, Session, Slo, Steps, Tokens, Trace
 from sim.scenario_client import (
@@ -176,7 +177,7 @@ class Instances(_Endpoint):
             )
 
 
-Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | ResponseCache, Field(discriminator="buy")]
+Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | Batch | ResponseCache, Field(discriminator="buy")]
 
 
 # --- the study, the whole ----------------------------------------------------------------------
@@ -329,6 +330,7 @@ class Scenario(Strict):
     def _surroundings(self) -> Surroundings:
         own = {n: e for n, e in self.endpoints.items() if isinstance(e, Instances)}
         makes_times = {name for name, spec in own.items() if spec.batching is not None}
+        makes_times |= {name for name, spec in self.endpoints.items() if isinstance(spec, Batch)}
         caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
         timed = [name for name in self.endpoints if name not in makes_times]
         bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)} | caching

@@ -100,6 +100,7 @@ class SliceSummary:
     goodput_share: Estimate
     adequate_share: Estimate
     governed_share: Estimate
+    late_share: Estimate
     throughput_per_s: Estimate
     goodput_per_s: Estimate
     output_tokens_per_s: Estimate
@@ -314,6 +315,7 @@ _SHARES = {  # name: (part, whole)
     "goodput_share": ("good", "requests"),
     "adequate_share": ("adequate", "requests"),
     "governed_share": ("governed", "requests"),
+    "late_share": ("late", "with_deadline"),
 }
 _RATES = {  # name: (count, unit)
     "throughput_per_s": ("served", "requests/s"),
@@ -350,6 +352,8 @@ def _why_no_share(part: str, whole: str) -> str:
         return "no requests, or no rule of governance"
     if part == "adequate":
         return "no requests, or a model whose ability is unknown"
+    if part == "late":
+        return "no request has a deadline"
     return f"no {whole}"
 
 

@@ -19,6 +19,7 @@ from profiles.prices import Service as PriceService
 from profiles.schema import Channel, ModelProfile
 from sim.bill import NO_MODEL, Line
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
+from sim.scenario_batch import Batch
 
 DAY_S = 86_400
 
@@ -102,7 +103,7 @@ def seller(name: str, scenario: Scenario, catalog: Catalog) -> Seller:
 
 def service_of(endpoint: Endpoint) -> PriceService:
     """The service whose prices an endpoint's tokens have; what a reservation spills is standard."""
-    return endpoint.service if isinstance(endpoint, PayAsYouGo) else "standard"
+    return endpoint.service if isinstance(endpoint, PayAsYouGo | Batch) else "standard"
 
 
 def model_of(endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> ModelProfile | None:

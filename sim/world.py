@@ -14,6 +14,7 @@ from profiles.schema import ModelProfile
 from sim.policies.view import EndpointFacts, Typical
 from sim.prefix_rules import least_cached_tokens
 from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache
 from sim.scenario_labels import GOVERNANCE
 
@@ -229,7 +230,7 @@ def _alone(batching: Batching, thinking: Mapping[str | None, float] | None) -> T
 
 
 def _list_prices(place: Place, model: ModelProfile, scenario: Scenario) -> RateCard | None:
-    service = place.spec.service if isinstance(place.spec, PayAsYouGo) else "standard"
+    service = place.spec.service if isinstance(place.spec, PayAsYouGo | Batch) else "standard"
     try:
         return model.rate_card(channel=place.spec.channel, service=service, on=scenario.prices_on)
     except InputError:

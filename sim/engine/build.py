@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 import numpy as np
 
 from profiles.schema import Throughput
+from sim.batch_rules import enqueued_room
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
 from sim.engine.clock import Clock
@@ -24,10 +26,12 @@ from sim.policies.oracle import Oracle, Truth
 from sim.policies.view import EndpointFacts, EndpointView, MediaTokens, Requests, System
 from sim.records import Lane
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.scenario_events import Event
 from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
+from sim.stations.batch_jobs import JobStation, turnarounds
 from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
@@ -153,6 +157,8 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
         station: Station = MemoryStation(*common)
     elif isinstance(place.spec, Instances):
         station = _instances(place.spec, common, load)
+    elif isinstance(place.spec, Batch):
+        station = _jobs(place, place.spec, common, load, site.scenario.prices_on)
     else:
         station = _rented(site, place, common, load, prompts)
     if place.load_law is not None:
@@ -171,6 +177,13 @@ def _instances(spec: Instances, common: _Common, load: Workload) -> Station:
         return InstanceStation(*common, spec, _levels(load))
     lengths = (load.input_tokens.tolist(), load.cached_tokens.tolist())
     return BatchingStation(*common, spec, lengths, _levels(load))
+
+
+def _jobs(place: Place, spec: Batch, common: _Common, load: Workload, on: date) -> Station:
+    assert place.model is not None  # a batch endpoint names its model
+    law = turnarounds(spec.turnaround_s, load.luck, place.name)
+    room = enqueued_room(spec, place.model, on)
+    return JobStation(*common, spec, room, load.input_tokens.tolist(), law.__next__)
 
 
 def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts: Prompts) -> Station:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ExplicitCache
 from sim.timeline import what, when
 from sim.world import UNLIMITED, Place, World
@@ -85,8 +86,19 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         )
     if place.context_cache is not None:
         yield _of_cache(place, place.context_cache)
+    if isinstance(spec, Batch):
+        yield from _of_batch(place.name, spec)
     if spec.latency is not None:
         yield Assumption(f"{place.name}: service time", "assumed", "scenario", f"{spec.latency.kind} law")
+
+
+def _of_batch(name: str, spec: Batch) -> Iterator[Assumption]:
+    what = f"{name}: turnaround of a job, mean {spec.turnaround_s.expected() / 3600:.3g} h"
+    note = "the provider names a target of 24 h and no law; all answers come when the job is done"
+    yield Assumption(what, "assumed", "scenario", note)
+    if spec.tier is None and spec.enqueued_tokens is None:
+        note = "give tier or enqueued_tokens to bound what jobs may hold"
+        yield Assumption(f"{name}: no limit on enqueued tokens", "assumed", "scenario", note)
 
 
 def _of_cache(place: Place, cache: ContextCache) -> Assumption:

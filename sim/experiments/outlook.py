@@ -9,6 +9,7 @@ from profiles.errors import InputError
 from profiles.freshness import end_warning
 from profiles.prices import Service
 from sim.scenario import PayAsYouGo
+from sim.scenario_batch import Batch
 from sim.world import Place, World
 
 _HORIZON = timedelta(days=31)
@@ -27,7 +28,7 @@ def _of_place(place: Place, start: date, end: date) -> Iterator[str]:
         return
     if (warning := end_warning(model, start, end, channel)) is not None:
         yield warning
-    service: Service = place.spec.service if isinstance(place.spec, PayAsYouGo) else "standard"
+    service: Service = place.spec.service if isinstance(place.spec, PayAsYouGo | Batch) else "standard"
     for step in model.price_steps(channel, service):
         if start < step <= end:
             yield from _price_step(place, step, service)

@@ -94,7 +94,7 @@ def _plan_content(plan: Plan) -> Content:
         tone=_tone(best.requirements),
         why=plan.why,
         reasons=plan.reasons,
-        warnings=(*plan.warnings, *_few(best.summary)),
+        warnings=(*plan.warnings, *_late(best.summary), *_few(best.summary)),
         cards=_cards(best.summary, best.requirements),
         options=options_table(options, best.label, met),
         differences=differences_table(plan),
@@ -167,7 +167,7 @@ def _run_sentence(summary: Summary, required: tuple[Requirement, ...]) -> str:
 def _run_warnings(summary: Summary, required: tuple[Requirement, ...]) -> tuple[str, ...]:
     close = [one for one in required if is_close(one)]
     notes = [f"Too close to call with these replications: {describe(one)}." for one in close]
-    return (*notes, *summary.bill.notes, *_few(summary))
+    return (*notes, *_late(summary), *summary.bill.notes, *_few(summary))
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -184,6 +184,13 @@ def _tone(required: tuple[Requirement, ...]) -> str:
     if not required:
         return "neutral"
     return "good" if all(one.met for one in required) else "bad"
+
+
+def _late(summary: Summary) -> tuple[str, ...]:
+    found = summary.total.late_share
+    if not found.value:
+        return ()
+    return (f"{words.share(found)} of the requests with a deadline were not served by it.",)
 
 
 def _few(summary: Summary) -> tuple[str, ...]:

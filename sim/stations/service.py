@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from profiles.schema import ModelProfile
 from sim.distributions import Distribution
 from sim.scenario import Endpoint, Instances
+from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.workload.columns import Workload
 
@@ -61,7 +62,7 @@ def draw_service(
     cap = _output_cap(model, load)
     thinking = np.minimum(thinking, cap - 1)  # the cap covers thoughts and answer together
     output = np.minimum(load.output_tokens, cap - thinking)
-    if isinstance(endpoint, Instances) and endpoint.batching is not None:
+    if isinstance(endpoint, Batch) or (isinstance(endpoint, Instances) and endpoint.batching is not None):
         unknown = np.zeros(len(load))  # the run makes the times
         return Service(unknown, unknown, thinking, output)
     if endpoint.latency is not None:
