@@ -182,30 +182,49 @@ class Empirical(_Family):
     """A quantile table: ``values`` at equally spaced probabilities, or at ``probabilities``.
 
     With ``probabilities`` the values between two knots are interpolated; without, each value is
-    drawn with equal chance (a sample from data).
+    drawn with equal chance (a sample from data). ``stratified`` draws one value from each of as many
+    equally likely parts of the law, in random order (McKay, Beckman and Conover, 1979), so that a
+    sample has the law's quantiles, not just in the mean.
     """
 
     kind: Literal["empirical"]
     values: tuple[Finite, ...] = Field(min_length=1)
     probabilities: tuple[Share, ...] | None = None
+    stratified: bool = False
 
     @model_validator(mode="after")
     def _table(self) -> Self:
         p = self.probabilities
         if p is None:
             return self
-        if len(p) != len(self.values) or len(p) < 2:
-            raise ValueError("probabilities and values must have the same length, at least 2")
-        if p[0] != 0 or p[-1] != 1 or any(a >= b for a, b in pairwise(p)):
-            raise ValueError("probabilities must rise from 0 to 1")
-        if any(a > b for a, b in pairwise(self.values)):
-            raise ValueError("values must not fall where probabilities are given")
+        check_quantiles(self.values, p)
         return self
 
     def _raw(self, rng: Generator, n: int) -> Floats:
+        if self.stratified:
+            u = strata(rng, n)
+            if self.probabilities is None:
+                return np.asarray(self.values)[(u * len(self.values)).astype(np.int64)]
+            return np.interp(u, self.probabilities, self.values)
         if self.probabilities is None:
             return np.asarray(self.values)[rng.integers(0, len(self.values), n)]
         return np.interp(rng.random(n), self.probabilities, self.values)
+
+
+def strata(rng: Generator, n: int) -> Floats:
+    """``n`` uniform numbers, one in each n-th of (0, 1), in random order."""
+    return (rng.permutation(n) + rng.random(n)) / max(n, 1)
+
+
+def check_quantiles(values: tuple[float, ...], probabilities: tuple[float, ...]) -> None:
+    """Raises ValueError for what is no quantile table."""
+    p = probabilities
+    if len(p) != len(values) or len(p) < 2:
+        raise ValueError("probabilities and values must have the same length, at least 2")
+    if p[0] != 0 or p[-1] != 1 or any(a >= b for a, b in pairwise(p)):
+        raise ValueError("probabilities must rise from 0 to 1")
+    if any(a > b for a, b in pairwise(values)):
+        raise ValueError("values must not fall where probabilities are given")
 
 
 class Part(Strict):

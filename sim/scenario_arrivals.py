@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sim.distributions import Distribution, Finite, NonNegative, Positive, Share, Strict
+from sim.distributions import Distribution, Finite, NonNegative, Positive, Share, Strict, check_quantiles
+from sim.scenario_cascade import Cascade
 
 
 class Poisson(Strict):
@@ -23,10 +24,11 @@ class Poisson(Strict):
 
 
 class Evenly(Strict):
-    """One arrival every ``1 / rate_per_s`` seconds."""
+    """One arrival every ``1 / rate_per_s`` seconds, each moved by a draw of ``jitter_s``."""
 
     kind: Literal["deterministic"]
     rate_per_s: Positive
+    jitter_s: Distribution | None = None
 
 
 class GammaRenewal(Strict):
@@ -151,11 +153,9 @@ class CorrelatedGaps(Strict):
 
     @model_validator(mode="after")
     def _table(self) -> Self:
-        p = self.probabilities
-        if len(p) != len(self.values) or p[0] != 0 or p[-1] != 1 or any(a >= b for a, b in pairwise(p)):
-            raise ValueError("probabilities must rise from 0 to 1, one a value")
-        if any(a > b for a, b in pairwise(self.values)) or self.values[-1] == 0:
-            raise ValueError("values must not fall, and not all be 0")
+        check_quantiles(self.values, self.probabilities)
+        if self.values[-1] == 0:
+            raise ValueError("values must not all be 0")
         if sum(m.share for m in self.memory) > 1:
             raise ValueError("the shares of memory must not sum to more than 1")
         return self
@@ -311,7 +311,8 @@ Arrivals = Annotated[
     | Profile
     | Varying
     | Clients
-    | Population,
+    | Population
+    | Cascade,
     Field(discriminator="kind"),
 ]
 
@@ -323,6 +324,8 @@ def events_per_s(arrivals: Arrivals, duration_s: Finite) -> float:
             return arrivals.jobs_per_s
         case Hourly():
             return arrivals.mean_rate_per_s * max(1.0, arrivals.weekend_factor)
+        case Cascade():
+            return arrivals.highest(duration_s)
         case Profile():
             return arrivals.highest(duration_s) * _swell(arrivals, duration_s)
         case Population():

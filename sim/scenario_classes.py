@@ -111,6 +111,22 @@ class Session(Strict):
         return requests
 
 
+class JointRanks(Strict):
+    """How two lengths go together, beyond one number: shares of the requests by both their ranks.
+
+    Rows are equal parts of the requests from the shortest input to the longest, columns those by output.
+    """
+
+    shares: tuple[tuple[NonNegative, ...], ...] = Field(min_length=2, max_length=64)
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        n = len(self.shares)
+        if any(len(row) != n or not any(row) for row in self.shares):
+            raise ValueError(f"shares must be {n} rows of {n} numbers, no row all 0")
+        return self
+
+
 class RequestClass(Strict):
     """A kind of traffic: when it comes, how long it is, how good the answer must be."""
 
@@ -118,7 +134,7 @@ class RequestClass(Strict):
     trace: Trace | None = None
     input_tokens: Distribution | None = None
     output_tokens: Distribution | None = None
-    rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] = 0.0  # of the two lengths
+    rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] | JointRanks = 0.0  # of lengths
     session: Session | None = None
     media: Media | None = None  # beside the text, which input_tokens counts
     tools: Tools | None = None  # searches and maps, each with a fee

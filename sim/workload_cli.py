@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from profiles.yaml_io import to_yaml
 from sim.luck import Luck
 from sim.scenario_file import load_scenario, parse_scenario
 from sim.workload.loads import Load
+
+if TYPE_CHECKING:
+    from sim.workload.likeness import Likeness
 
 app = typer.Typer(
     help="Bring logs in, describe them, fit a generative load, sample and scale.", no_args_is_help=True
@@ -90,12 +93,22 @@ def fit_command(
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Fit the first half of the time, judge by the second.")
     ] = False,
+    spread_s: Annotated[
+        float | None,
+        typer.Option(
+            "--spread", help="Lay requests of equal time over so many seconds: the recorder's step."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A log into a scenario file that generates loads like it, and how like it they are."""
-    from sim.workload.fit import fit_scenario, goodness
+    """A log into a scenario file that generates loads like it, and how like it five samples are."""
+    from sim.workload.fit import fit_scenario
+    from sim.workload.likeness import likeness
+    from sim.workload.scale import spread
 
     load = _read(file, name, column, lenient)
+    if spread_s is not None:
+        load = spread(load, spread_s)
     judge = load
     if hold_out:
         first = load.arrival_s < load.arrival_s[-1] / 2
@@ -104,9 +117,42 @@ def fit_command(
     stem = "".join(c if c.isalnum() else "_" for c in file.name.split(".")[0])
     plain = fit_scenario(load, f"fit_{stem}"[:60], f"Fitted to {len(load):,} requests of {file.name}.")
     write_atomically(out, to_yaml(plain))
-    scenario = parse_scenario(plain, str(out))
-    _print(asdict(goodness(scenario, judge)), as_json)
+    found = likeness(parse_scenario(plain, str(out)), judge)
+    if as_json:
+        _print(asdict(found) | {"misses": found.misses}, as_json)
+    else:
+        _print_likeness(found)
+    if (tick := plain["classes"]["fitted"]["arrivals"].get("tick_s")) is not None and tick >= 0.1:
+        typer.echo(
+            f"Times of this log are multiples of {tick:g} s; samples keep that. "
+            f"--spread {tick:g} lays requests of one tick over it, as they must have come.",
+            err=True,
+        )
     typer.echo(f"{out}: written. Next: proflash plan {out}", err=True)
+
+
+def _print_likeness(found: Likeness) -> None:
+    """The checks as a table, then the distances and what is missed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for head in ("", "log", "samples", "worst error", "room", ""):
+        table.add_column(head, justify="left" if head == "" else "right")
+    for check in found.checks:
+        share = check.figure != "rank correlation"
+        error, room = (f"{v:.1%}" if share else f"{v:.3f}" for v in (check.worst_error, check.room))
+        verdict = "" if check.alike else "missed"
+        table.add_row(check.figure, f"{check.recorded:,.4g}", f"{check.sampled:,.4g}", error, room, verdict)
+    console = Console()
+    console.print(table)
+    for name, unit in (("gaps", "s"), ("input", "tokens"), ("output", "tokens")):
+        distances = (
+            f"Kolmogorov-Smirnov {found.ks[name]:.3f}, Wasserstein {found.wasserstein[name]:.3g} {unit}"
+        )
+        console.print(f"{name}: {distances}", soft_wrap=True)
+    told = ", ".join(found.misses) or "nothing"
+    console.print(f"Missed by some of {found.samples} samples: {told}.", soft_wrap=True)
 
 
 @app.command("sample")

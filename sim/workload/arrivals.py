@@ -31,6 +31,8 @@ from sim.scenario_arrivals import (
     WeibullGaps,
     WeibullRenewal,
 )
+from sim.scenario_cascade import Cascade
+from sim.workload.cascade import one_round
 from sim.workload.gaps import renewals, unit_gaps
 from sim.workload.rates import (
     Rate,
@@ -61,9 +63,13 @@ def poisson(spec: Poisson, rng: Generator, span: Span) -> Floats:
 
 @arrive.register
 def evenly(spec: Evenly, rng: Generator, span: Span) -> Floats:
-    """One arrival every ``1 / rate_per_s`` seconds, the first at 0. Draws nothing."""
+    """One arrival every ``1 / rate_per_s`` seconds, the first at 0; jitter moves the others."""
     count = math.floor(spec.rate_per_s * span.duration_s) + 1
-    return _inside(np.arange(count) / spec.rate_per_s, span)
+    times = np.arange(count) / spec.rate_per_s
+    if spec.jitter_s is not None:
+        times[1:] += spec.jitter_s.draw(rng, count)[1:]
+        times = np.sort(np.maximum(times, 0.0))
+    return _inside(times, span)
 
 
 @arrive.register
@@ -130,6 +136,18 @@ def clients(spec: Clients, rng: Generator, span: Span) -> Floats:
         for rate, cv, stream in zip(rates, cvs, streams, strict=True)
     ]
     return np.sort(np.concatenate(apart))
+
+
+@arrive.register
+def cascade(spec: Cascade, rng: Generator, span: Span) -> Floats:
+    """Recorded counts divided below their windows, round after round."""
+    later = max(0.0, span.duration_s - spec.span_s)
+    first, *again = rng.spawn(1 + math.ceil(later / spec.period_s))
+    parts, begin = [one_round(spec, first)], spec.span_s - spec.period_s
+    for k, stream in enumerate(again, 1):
+        times = one_round(spec, stream)
+        parts.append(times[times >= begin] + k * spec.period_s)
+    return _inside(np.concatenate(parts), span)
 
 
 def _renewal(

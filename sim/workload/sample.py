@@ -30,6 +30,7 @@ from sim.workload.labels import draw_labels
 from sim.workload.media import Draw as DrawExtra
 from sim.workload.media import draw_media, draw_tools
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
+from sim.workload.ranks import coupled
 from sim.workload.rates import Span
 from sim.workload.sessions import Draw, Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
@@ -114,7 +115,7 @@ def _alone(name: str, spec: RequestClass, luck: Luck, arrival_s: Floats, group: 
     inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
     outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
     if spec.rank_correlation:
-        outputs = _coupled(inputs, outputs, spec.rank_correlation, luck.rng(f"lengths/{name}"))
+        outputs = coupled(inputs, outputs, spec.rank_correlation, luck.rng(f"lengths/{name}"))
     beginnings = None
     if spec.prefixes is not None:
         beginnings = _beginnings(name, spec.prefixes, luck, n)
@@ -253,21 +254,6 @@ def _thoughts(name: str, spec: RequestClass, luck: Luck, n: int) -> Tokens:
     values = _values(where, spec.thinking_tokens, luck, f"thinking/{name}", n)
     _refuse_long(where, values)
     return np.maximum(np.rint(values), 0).astype(np.int32)
-
-
-def _coupled(inputs: Tokens, outputs: Tokens, rank_correlation: float, rng: Generator) -> Tokens:
-    """The same outputs in another order, so that ranks go together as under a Gaussian copula.
-
-    Spearman's rho of a normal pair with correlation r is ``6 / pi * asin(r / 2)`` (Kruskal, 1958); reordering
-    keeps both laws exactly (Iman and Conover, 1982).
-    """
-    r = 2 * math.sin(math.pi * rank_correlation / 6)
-    z = np.empty(len(inputs))
-    z[np.argsort(inputs + rng.random(len(inputs)))] = np.sort(rng.standard_normal(len(inputs)))
-    partner = r * z + math.sqrt(1 - r * r) * rng.standard_normal(len(inputs))
-    coupled = np.empty_like(outputs)
-    coupled[np.argsort(partner)] = np.sort(outputs)
-    return coupled
 
 
 def _values(where: str, law: Distribution, luck: Luck, stream: str, n: int) -> Floats:

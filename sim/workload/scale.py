@@ -54,6 +54,15 @@ def shift(load: Load, seconds: float) -> Load:
     return load.at(load.arrival_s + seconds)
 
 
+def spread(load: Load, tick_s: float) -> Load:
+    """Requests of equal time laid evenly over the step that the recorder rounded times to."""
+    from sim.workload.traces import spread_ties
+
+    if not tick_s > 0:
+        raise InputError(f"spread: given {tick_s}; right: seconds above 0, the recorder's step")
+    return load.at(spread_ties(load.arrival_s, tick_s))
+
+
 def splice(first: Load, second: Load) -> Load:
     """The second load after the first, one mean gap of the first between them."""
     gap = float(first.arrival_s[-1] / max(len(first) - 1, 1)) if len(first) else 0.0

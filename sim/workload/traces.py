@@ -97,15 +97,19 @@ def _rescaled(rows: TraceRows, scale: float) -> TraceRows:
 
 
 def _spread(rows: TraceRows, tick_s: float) -> TraceRows:
-    """Rows of equal time laid evenly over the tick they were rounded to, the first at its start."""
     if tick_s == 0:
         return rows
-    _, first, size = np.unique(rows.arrival_s, return_index=True, return_counts=True)
-    rank = np.arange(len(rows)) - np.repeat(first, size)
-    arrival = rows.arrival_s + tick_s * rank / np.repeat(size, size)
+    arrival = spread_ties(rows.arrival_s, tick_s)
     if (np.diff(arrival) < 0).any():
         raise InputError(f"tick_s: given {tick_s}; right: no more than the recorder's own step")
     return TraceRows(arrival, rows.input_tokens, rows.output_tokens, rows.cached_tokens)
+
+
+def spread_ties(arrival_s: Floats, tick_s: float) -> Floats:
+    """Sorted times; those that are equal laid evenly over a tick, the first at its start."""
+    _, first, size = np.unique(arrival_s, return_index=True, return_counts=True)
+    rank = np.arange(len(arrival_s)) - np.repeat(first, size)
+    return np.asarray(arrival_s + tick_s * rank / np.repeat(size, size))
 
 
 # --- rows -------------------------------------------------------------------------------------

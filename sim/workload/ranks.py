@@ -1,0 +1,79 @@
+"""Which output goes with which input: the same lengths in another order, so that both laws stay exact.
+
+Reordering for a wanted rank correlation is Iman and Conover's method (Commun. Statist. B 11, 1982).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from sim.scenario_classes import JointRanks
+
+Tokens = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+def coupled(inputs: Tokens, outputs: Tokens, together: float | JointRanks, rng: Generator) -> Tokens:
+    """The outputs in the order that makes their ranks go with those of the inputs."""
+    if isinstance(together, JointRanks):
+        return _by_table(inputs, outputs, together, rng)
+    return _gaussian(inputs, outputs, together, rng)
+
+
+def _gaussian(inputs: Tokens, outputs: Tokens, rank_correlation: float, rng: Generator) -> Tokens:
+    """A Gaussian copula. Spearman's rho of a normal pair with correlation r is ``6 / pi * asin(r / 2)``
+    (Kruskal, 1958).
+    """
+    r = 2 * math.sin(math.pi * rank_correlation / 6)
+    z = np.empty(len(inputs))
+    z[np.argsort(inputs + rng.random(len(inputs)))] = np.sort(rng.standard_normal(len(inputs)))
+    partner = r * z + math.sqrt(1 - r * r) * rng.standard_normal(len(inputs))
+    return _ordered(outputs, partner)
+
+
+def _ordered(outputs: Tokens, partner: Floats) -> Tokens:
+    """The outputs, the k-th smallest where the partner is the k-th smallest."""
+    found = np.empty_like(outputs)
+    found[np.argsort(partner)] = np.sort(outputs)
+    return found
+
+
+def _by_table(inputs: Tokens, outputs: Tokens, table: JointRanks, rng: Generator) -> Tokens:
+    """A checkerboard copula: each row's requests are dealt to the columns in the stated shares.
+
+    A row is dealt out evenly (only its remainder is left to chance), so that samples do not differ.
+    """
+    shares = np.array(table.shares)
+    n = len(inputs)
+    row = np.empty(n, dtype=np.int64)
+    row[np.argsort(inputs + rng.random(n))] = np.arange(n) * len(shares) // max(n, 1)
+    partner = np.empty(n)
+    for k, law in enumerate(shares):
+        members = rng.permutation(np.flatnonzero(row == k))
+        u = (np.arange(len(members)) + rng.random()) / max(len(members), 1)
+        partner[members] = np.searchsorted(np.cumsum(law / law.sum()), u, side="right")
+    return _ordered(outputs, partner + rng.random(n))
+
+
+def rank_table(inputs: NDArray[np.int64], outputs: NDArray[np.int64]) -> list[list[float]]:
+    """How a log's lengths go together: per mille of the requests by rank of input (rows) and output.
+
+    Twelve ranks, fewer below 1,152 requests; equal lengths are put in random order.
+    """
+    n = len(inputs)
+    size = int(np.clip(math.sqrt(n / 8), 2, 12))
+    rng = np.random.default_rng(0)
+    cells = [_ranks(values, rng) * size // n for values in (inputs, outputs)]
+    found = np.zeros((size, size))
+    np.add.at(found, (cells[0], cells[1]), 1_000 / n)
+    return [[round(float(share), 2) for share in line] for line in found]
+
+
+def _ranks(values: NDArray[np.int64], rng: Generator) -> NDArray[np.int64]:
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(values + rng.random(len(values)))] = np.arange(len(values))
+    return ranks

@@ -1,0 +1,8 @@
+"""Lets the tests here import their helpers."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
