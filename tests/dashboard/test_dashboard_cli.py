@@ -59,7 +59,10 @@ def test_it_serves_until_it_is_interrupted():
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10) as answer:
             assert answer.read() == b"ok"
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
-        assert server.stdout.read() == ""
+        try:
+            assert server.wait(20) == 0
+            assert server.stdout.read() == ""
+        finally:
+            server.kill()  # a server that ignores Ctrl-C must not hold the tests up
     with socket.socket() as probe:
         assert probe.connect_ex((cli.HOST, port)) != 0
