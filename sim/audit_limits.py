@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SLACK = 1e-6  # of a token: float sums in different order
+RELATIVE = 2e-9  # float sums in different order
 _BURNT_AS = {
     "image": "input_image",
     "video": "input_video",
@@ -48,6 +49,7 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         yield _context(records, prompts, scenario, place, index)
         if isinstance(place.spec, Provisioned):
             yield _reservation(records, scenario, catalog, place, index)
+            yield _asked_types(records, scenario, place.name, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
             yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
         if isinstance(place.spec, Batch):
@@ -109,8 +111,7 @@ def _reservation(records: Records, scenario: Scenario, catalog: Catalog, place: 
     spec, model = place.spec, place.model
     assert isinstance(spec, Provisioned) and model is not None  # noqa: PT018
     throughput = model.require_throughput()
-    window_s = spec.window_s or throughput.window(spec.gsus).window_s
-    budget = spec.gsus * throughput.tokens_per_s_per_gsu * window_s
+    steps = _steps(spec, throughput, scenario)
     attempts = records.attempts
     own = (attempts.endpoint == index) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
     rows = np.flatnonzero(own)
@@ -122,13 +123,42 @@ def _reservation(records: Records, scenario: Scenario, catalog: Catalog, place: 
         np.concatenate([attempts.free_s[settled], attempts.begin_s[rows]]),
         np.concatenate([correction, aside]),
         np.repeat([False, True], [len(settled), len(rows)]),
-        window_s,
-        scenario.start_utc.timestamp() % window_s,
+        steps,
+        scenario.start_utc.timestamp(),
     )
-    where = f"reservation, {place.name}"
-    slack = 1e-9 * budget + SLACK
-    detail = f"at most {most:.0f} of {budget:.0f} weighted tokens in a {window_s:g} s window"
-    return Check(where, most <= budget + slack, detail)
+    sizes = ", ".join(f"{budget:.0f} in {window_s:g} s" for _, budget, window_s in steps)
+    detail = f"the fullest window used {most:.0%} of its weighted tokens ({sizes})"
+    return Check(f"reservation, {place.name}", most <= 1 + RELATIVE, detail)
+
+
+def _steps(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> list[tuple[float, float, float]]:
+    """Each time the GSUs change: when, the weighted tokens of a window from then on, its seconds."""
+    zone, zero = ZoneInfo(scenario.timezone), scenario.start_utc.timestamp()
+    changes = [(0.0, spec.gsus)] if spec.gsus is not None else []
+    for order in spec.orders:
+        for moment, sign in ((order.starts, 1), (order.ends, -1)):
+            if moment is not None or sign > 0:
+                at_s = -math.inf if moment is None else moment.replace(tzinfo=zone).timestamp() - zero
+                changes.append((max(at_s, 0.0), sign * order.gsus))
+    found = []
+    for at_s in sorted({0.0, *(at_s for at_s, _ in changes if at_s < scenario.duration_s)}):
+        gsus = sum(step for since_s, step in changes if since_s <= at_s)
+        window_s = (spec.window_s or throughput.window(gsus).window_s) if gsus else 60.0  # of nothing
+        found.append((at_s, gsus * throughput.tokens_per_s_per_gsu * window_s, window_s))
+    return found
+
+
+def _asked_types(records: Records, scenario: Scenario, name: str, index: int) -> Check:
+    """Dedicated requests do not spill, shared ones leave the reservation alone."""
+    a, load = records.attempts, records.workload
+    types = np.array([scenario.classes[one].request_type for one in load.class_names])[
+        load.class_id[a.request]
+    ]
+    reserved = (a.lane == Lane.OWN) & (~np.isnan(a.begin_s) | (a.reason == Reason.RESERVATION))
+    wrong = (types == "dedicated") & (a.lane == Lane.SPILL) | (types == "shared") & reserved
+    return check_rows(
+        f"request types, {name}", wrong & (a.endpoint == index), "on the lane it did not ask for"
+    )
 
 
 def _burnt(
@@ -158,8 +188,14 @@ def _burnt(
     return burnt
 
 
-def _replay(at_s: Floats, amounts: Floats, admissions: Mask, window_s: float, offset_s: float) -> float:
-    """Most in use right after an admission.
+def _replay(
+    at_s: Floats,
+    amounts: Floats,
+    admissions: Mask,
+    steps: list[tuple[float, float, float]],
+    epoch_s: float,
+) -> float:
+    """Most in use right after an admission, as a share of the window's budget.
 
     The rows do not tell the order of events at one instant, so what is returned then counts before the
     admissions, and what is charged then after them: the kindest order, exact where nothing coincides.
@@ -169,14 +205,17 @@ def _replay(at_s: Floats, amounts: Floats, admissions: Mask, window_s: float, of
     added, returned, charged = (
         np.bincount(group[kind], weights=amounts[kind], minlength=len(times)).tolist() for kind in kinds
     )
-    windows = ((times + offset_s) // window_s).tolist()
-    current, used, most = -1.0, 0.0, 0.0
+    step = np.searchsorted([since_s for since_s, _, _ in steps], times, side="right") - 1
+    window_s = np.array([window_s for _, _, window_s in steps])[step]
+    windows = list(zip(step.tolist(), ((times + epoch_s % window_s) // window_s).tolist(), strict=True))
+    current, used, most = (-1, -1.0), 0.0, 0.0
     for window, plus, minus, late in zip(windows, added, returned, charged, strict=True):
         if window != current:
             current, used = window, 0.0
         used += plus + minus
-        if plus and used > most:
-            most = used
+        budget = steps[window[0]][1]
+        if plus and used > most * budget:
+            most = used / budget if budget else math.inf
         used = max(used + late, 0.0)
     return most
 

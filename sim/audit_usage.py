@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
+from zoneinfo import ZoneInfo
 
 from profiles.catalog import Catalog
 from sim.audit_prices import PICO, flat_price, less, metered, percent_off, whole
 from sim.audit_result import Check
 from sim.records import Records, Usage
-from sim.scenario import Endpoint, Instances, Provisioned, Scenario
+from sim.scenario import Endpoint, Instances, Provisioned, Scenario, Term
 
 
 def fixed_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
@@ -21,12 +22,31 @@ def fixed_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | 
 def reservations_pusd(scenario: Scenario, catalog: Catalog) -> int | None:
     """Fees less credits over the run, in Decimal, day by day; None where a price is unknown."""
     parts = [
-        _reservation_cost(endpoint, scenario, catalog, on, since, until)
+        _reservation_cost(endpoint, gsus, term, scenario, catalog, on, since, until)
         for endpoint in scenario.endpoints.values()
         if isinstance(endpoint, Provisioned)
-        for on, since, until in _seconds_by_day(scenario, 0.0, scenario.duration_s)
+        for gsus, term, begin_s, end_s in _orders(endpoint, scenario)
+        for on, since, until in _seconds_by_day(scenario, begin_s, end_s)
     ]
     return None if None in parts else sum(part or 0 for part in parts)
+
+
+def _orders(endpoint: Provisioned, scenario: Scenario) -> list[tuple[int, Term, float, float]]:
+    """GSUs, term, first and last second of each order within the run."""
+    whole = scenario.duration_s
+    if endpoint.gsus is not None:
+        return [(endpoint.gsus, endpoint.term, 0.0, whole)]
+    zone, zero = ZoneInfo(scenario.timezone), scenario.start_utc.timestamp()
+    found = []
+    for order in endpoint.orders:
+        times = [
+            None if t is None else t.replace(tzinfo=zone).timestamp() - zero
+            for t in (order.starts, order.ends)
+        ]
+        begin_s = 0.0 if times[0] is None else min(max(times[0], 0.0), whole)
+        end_s = whole if times[1] is None else max(min(times[1], whole), begin_s)
+        found.append((order.gsus, order.term, begin_s, end_s))
+    return found
 
 
 def usage_pusd(
@@ -115,15 +135,22 @@ def instances_paid(records: Records, scenario: Scenario) -> Check:
 
 
 def _reservation_cost(
-    endpoint: Provisioned, scenario: Scenario, catalog: Catalog, on: date, since: Decimal, until: Decimal
+    endpoint: Provisioned,
+    gsus: int,
+    term: Term,
+    scenario: Scenario,
+    catalog: Catalog,
+    on: date,
+    since: Decimal,
+    until: Decimal,
 ) -> int | None:
     platform = catalog.platform.reservation
-    prices = [row for row in platform.prices if row.term == endpoint.term and row.holds(on)]
+    prices = [row for row in platform.prices if row.term == term and row.holds(on)]
     if not prices:
         return None
     factor = platform.non_global_multiplier if endpoint.region == "regional" else Decimal(1)
     model = catalog.model(endpoint.model, scenario.prices_on)
-    off = percent_off(catalog, (model.name, endpoint.channel, "standard", "gsu_hour"), endpoint.term, on)
+    off = percent_off(catalog, (model.name, endpoint.channel, "standard", "gsu_hour"), term, on)
     fee = less(prices[0].usd_per_hour * factor, off)
     granted = [Decimal(0)]
     if model.throughput is not None:
@@ -132,4 +159,4 @@ def _reservation_cost(
         if row.holds(on) and (row.models is None or model.name in row.models):
             granted.append(Decimal(str(row.fraction)))
     back = whole(fee * max(granted) * PICO) / PICO
-    return metered(endpoint.gsus * fee, since, until) - metered(endpoint.gsus * back, since, until)
+    return metered(gsus * fee, since, until) - metered(gsus * back, since, until)

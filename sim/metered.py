@@ -17,6 +17,7 @@ from profiles.errors import InputError
 from profiles.offers import UnitPrice, gsu_hour, instance_hour
 from profiles.terms import Sold
 from sim.bill import FIXED, Line
+from sim.orders import Held, held_of
 from sim.records import Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
 from sim.tariff import DAY_S, Amounts, Seller, midnight_utc, seller
@@ -64,20 +65,21 @@ def gsu_lines(scenario: Scenario, catalog: Catalog) -> Iterator[Line]:
     for name, endpoint in scenario.endpoints.items():
         if isinstance(endpoint, Provisioned):
             sold_by = seller(name, scenario, catalog)
-            for span in spans(scenario, 0.0, scenario.duration_s):
-                yield from _gsu_lines(sold_by, endpoint, catalog, span)
+            for held in held_of(endpoint, scenario):
+                for span in spans(scenario, held.begin_s, held.end_s):
+                    yield from _gsu_lines(sold_by, held, catalog, span)
 
 
-def _gsu_lines(sold_by: Seller, endpoint: Provisioned, catalog: Catalog, span: Span) -> Iterator[Line]:
+def _gsu_lines(sold_by: Seller, held: Held, catalog: Catalog, span: Span) -> Iterator[Line]:
     if sold_by.offer is None:  # a reservation always names its model
         return
     try:
-        fee, back = gsu_hour(sold_by.offer, catalog.platform.reservation, endpoint.term, span.on)
+        fee, back = gsu_hour(sold_by.offer, catalog.platform.reservation, held.term, span.on)
     except InputError as error:
         fee, back = UnitPrice(None, note=sold_by.unknown(str(error))), None
-    yield _hour_line(sold_by, FIXED, "gsu_hour", endpoint.gsus, span, fee)
+    yield _hour_line(sold_by, FIXED, "gsu_hour", held.gsus, span, fee)
     if back is not None:
-        yield _hour_line(sold_by, FIXED, "gsu_credit", endpoint.gsus, span, back)
+        yield _hour_line(sold_by, FIXED, "gsu_credit", held.gsus, span, back)
 
 
 def _hour_line(sold_by: Seller, class_name: str, unit: str, count: int, span: Span, price: UnitPrice) -> Line:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim.orders import gsu_seconds
 from sim.quality import chances
 from sim.records import Kind, Leave, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
@@ -354,13 +355,14 @@ def _preemptions(records: Records, scenario: Scenario, index: int) -> int:
 
 def _reservation_use(
     records: Records, scenario: Scenario, index: int, spec: Provisioned, catalog: Catalog
-) -> float:
+) -> float | None:
     """Weighted tokens burnt by requests that count, as a share of those bought for the same time."""
     model = catalog.model(spec.model, scenario.prices_on)
     counts = counted_requests(records, scenario)[records.attempts.request]
     burnt = reserved_burn(records, records.endpoint_names[index], model, scenario)[counts].sum()
-    bought = spec.gsus * model.require_throughput().tokens_per_s_per_gsu * scenario.measured_s
-    return float(burnt / bought)
+    there = gsu_seconds(spec, scenario, scenario.study.warmup_s)
+    bought = there * model.require_throughput().tokens_per_s_per_gsu
+    return float(burnt / bought) if bought else None
 
 
 def _overlap(begin: Floats, end: Floats, window: tuple[float, float]) -> float:

@@ -54,6 +54,7 @@ MAX_DURATION_S = 10 * 366 * 86_400.0
 MAX_REQUESTS = 100_000_000  # of one class in one run: 4 GB of columns
 
 
+Term = Literal["1_week", "1_month", "3_months", "1_year"]
 Algorithm = Literal["fixed_window", "token_bucket", "tick_bucket", "sliding_log", "sliding_log_all"]
 
 
@@ -136,23 +137,53 @@ class PayAsYouGo(_Endpoint):
         return self
 
 
+class Order(Strict):
+    """An order of GSUs that is there from ``starts`` to ``ends``, local times; left out: all along."""
+
+    gsus: Count
+    term: Term = "1_month"
+    starts: datetime | None = None
+    ends: datetime | None = None
+
+    @field_validator("starts", "ends")
+    @classmethod
+    def _naive(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment.tzinfo is not None:
+            raise ValueError("give local time without an offset; the zone is the scenario's `timezone`")
+        return moment
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.starts is not None and self.ends is not None and self.starts >= self.ends:
+            raise ValueError(f"starts {self.starts} must be before ends {self.ends}")
+        return self
+
+
 class Provisioned(_Endpoint):
     """Provisioned throughput: a token budget per enforcement window; the excess spills whole or is refused.
 
     The output is estimated at admission as the running mean of settled answers, starting at
-    ``first_estimate_tokens``, and settled when the answer ends.
+    ``first_estimate_tokens``, and settled when the answer ends. Orders add up while they overlap; where none
+    is there, everything is excess.
     """
 
     buy: Literal["provisioned"]
     model: str  # a reservation is for one model
-    gsus: Count
-    term: Literal["1_week", "1_month", "3_months", "1_year"] = "1_month"
+    gsus: Count | None = None  # one order for all of the run
+    term: Term = "1_month"
+    orders: tuple[Order, ...] = ()  # several, each with its time
     on_excess: Literal["spill", "refuse"] = "spill"
     spill_limits: Limits | None = None
     scopes: tuple[Name, ...] = ()  # limits_scopes that what spills draws on besides
     window_s: Positive | None = None  # default: by GSU count, from the catalogue
     first_estimate_tokens: Tokens = 1_000
     context_cache: ContextCache | None = None
+
+    @model_validator(mode="after")
+    def _something_ordered(self) -> Self:
+        if (self.gsus is None) == (not self.orders):
+            raise ValueError("give gsus (one order for all of the run) or orders (several, with times)")
+        return self
 
 
 class Instances(_Endpoint):

@@ -14,6 +14,7 @@ from sim.scenario_media import Media, Tools
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+RequestType = Literal["default", "dedicated", "shared"]
 Modality = Literal["text", "image", "video", "audio", "pdf"]
 
 
@@ -148,6 +149,7 @@ class RequestClass(Strict):
     min_adequate_share: Share | None = None
     slo: Slo = Slo()
     priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 0  # 0 is served first
+    request_type: RequestType = "default"  # at a reservation: as it does, never spill, or bypass it
     deadline_s: Positive | None = None
     patience: Distribution | None = None  # seconds a user waits for the first token; default: for ever
     needs: Needs = Needs()

@@ -13,6 +13,7 @@ from profiles.errors import InputError
 from profiles.money import exact_sum
 from profiles.schema import ModelProfile
 from sim.bill import FIXED, KindCost, Line, Unused, Waste
+from sim.orders import gsu_seconds
 from sim.records import Kind, Lane, Outcome, Records
 from sim.scenario import Provisioned, Scenario
 from sim.stations.burndown import BurnRates
@@ -96,14 +97,18 @@ def unused(
         if not isinstance(endpoint, Provisioned):
             continue
         model = catalog.model(endpoint.model, scenario.prices_on)
-        hours = endpoint.gsus * scenario.duration_s / 3600
+        hours = gsu_seconds(endpoint, scenario) / 3600
         own = [line for line in lines if line.class_name == FIXED and line.endpoint == name]
         amounts = [line.amount_pusd for line in own]
         fee = None if None in amounts else sum(amount or 0 for amount in amounts)
         used = _used_hours(records, name, model, scenario)
         idle = None if used is None else max(0.0, hours - used)
-        cost = None if fee is None or idle is None else round(fee * Fraction(idle) / Fraction(hours))
+        cost = None if fee is None or idle is None else _part(fee, idle, hours)
         yield Unused(name, model.name, hours, idle, cost)
+
+
+def _part(fee: int, idle: float, hours: float) -> int:
+    return round(fee * Fraction(idle) / Fraction(hours)) if hours else 0
 
 
 def _used_hours(records: Records, endpoint: str, model: ModelProfile, scenario: Scenario) -> float | None:

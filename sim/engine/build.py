@@ -20,6 +20,7 @@ from sim.engine.events import Laws, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.tracked import TrackedClient
+from sim.orders import gsus_over_time
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
@@ -28,6 +29,7 @@ from sim.records import Lane
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
+from sim.scenario_classes import RequestType
 from sim.scenario_events import Event
 from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
@@ -40,11 +42,11 @@ from sim.stations.instances import InstanceStation
 from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
 from sim.stations.prompts import Prompts, counted, prompts_of
-from sim.stations.provisioned import Burn, CachedBurn, ProvisionedStation, Reservation
+from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
 from sim.stations.traits import give_releasing
-from sim.timeline import Spell, cut_of, timeline
+from sim.timeline import Spell, Steps, cut_of, timeline
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
 
@@ -220,8 +222,8 @@ def _reserved(
     caches = spec.context_cache is not None
     kind = CachingProvisioned if caches else ProvisionedStation
     burn = (CachedBurn if caches else Burn)(rates, load, prompts, services)
-    reservation = reservation_of(spec, throughput, site.scenario)
-    return kind(*common, reservation, limiters, load.input_tokens.tolist(), burn)
+    admission = Admission(reservations_of(spec, throughput, site.scenario), _types(load, site.scenario))
+    return kind(*common, admission, limiters, load.input_tokens.tolist(), burn)
 
 
 def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None:
@@ -239,13 +241,29 @@ def _levels(load: Workload) -> list[int] | None:
     return levels
 
 
-def reservation_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Reservation:
-    """What an order of ``spec.gsus`` enforces; the audit uses it too."""
-    window_s = spec.window_s or throughput.window(spec.gsus).window_s
+def reservations_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Steps[Reservation]:
+    """What the orders of an endpoint enforce over time."""
+    gsus = gsus_over_time(spec, scenario)
+    return Steps(gsus.at_s, tuple(_reservation(count, spec, throughput, scenario) for count in gsus.values))
+
+
+def _reservation(gsus: int, spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Reservation:
+    window_s = spec.window_s or (throughput.window(gsus).window_s if gsus else _ANY_WINDOW_S)
     return Reservation(
-        budget=spec.gsus * throughput.tokens_per_s_per_gsu * window_s,
+        budget=gsus * throughput.tokens_per_s_per_gsu * window_s,
         window_s=window_s,
         offset_s=math.fmod(scenario.start_utc.timestamp(), window_s),
         first_estimate=spec.first_estimate_tokens * throughput.rate("output"),
         spills=spec.on_excess == "spill",
     )
+
+
+_ANY_WINDOW_S = 60.0  # of a budget of nothing
+
+
+def _types(load: Workload, scenario: Scenario) -> list[RequestType] | None:
+    """What each request asks of a reservation; None where none asks for anything."""
+    by_class = [scenario.classes[name].request_type for name in load.class_names]
+    if set(by_class) == {"default"}:
+        return None
+    return [by_class[class_id] for class_id in load.class_id.tolist()]

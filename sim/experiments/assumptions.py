@@ -79,7 +79,8 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         note = "every call is admitted; contention for shared capacity is not modelled"
         yield Assumption(f"{place.name}: no limits", "assumed", "scenario", note)
     if isinstance(spec, Provisioned) and place.model is not None:
-        window = place.model.require_throughput().window(spec.gsus)
+        gsus = spec.gsus or max(order.gsus for order in spec.orders)
+        window = place.model.require_throughput().window(gsus)
         what = f"{place.name}: enforcement window {spec.window_s or window.window_s:g} s"
         yield Assumption(
             what, window.grade, "catalogue", "outputs estimated by the running mean of settled ones"

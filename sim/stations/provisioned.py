@@ -8,21 +8,25 @@ The rule, which the audit re-plays from the log:
 3. When the answer ends, the difference to what it really burnt is charged to (or returned to) the
    window in which it ends; a window is never returned more than it has used.
 4. A call that does not fit spills whole to pay-as-you-go, or is refused until the next window. Never queued.
+5. Where an order begins or ends, the sum of those that are there makes a new budget and a new window.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
 from sim.engine.clock import Clock
 from sim.records import Lane, Outcome, Reason
+from sim.scenario_classes import RequestType
 from sim.stations.admission import Limiters, up_to_ms
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.burndown import BurnRates
 from sim.stations.prompts import Prompts
+from sim.timeline import Steps
 from sim.workload.columns import Workload
 
 _MEMORY = 0.02  # weight of the newest settled answer in the running mean (assumed: Google names no method)
@@ -37,6 +41,18 @@ class Reservation:
     offset_s: float  # the platform's clock modulo the window, at time 0
     first_estimate: float  # weighted output tokens
     spills: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a reserved endpoint admits by: its reservation over time, and what each request asks of it."""
+
+    reservations: Steps[Reservation]
+    types: list[RequestType] | None = None  # by request; None: all as the reservation does
+
+    def type_of(self, request: int) -> RequestType:
+        """``dedicated`` never spills, ``shared`` never asks the reservation."""
+        return "default" if self.types is None else self.types[request]
 
 
 class Burn:
@@ -86,27 +102,31 @@ class ProvisionedStation(Station):
         clock: Clock,
         client: Caller,
         services: Services,
-        reservation: Reservation,
+        admission: Admission,
         spill: Limiters,
         input_tokens: list[int],
         burn: Burn,
     ) -> None:
         super().__init__(name, index, clock, client, services)
-        self._reservation, self._spill, self._input_tokens = reservation, spill, input_tokens
+        self._admission, self._spill, self._input_tokens = admission, spill, input_tokens
         self._burn = burn
-        self._estimate = reservation.first_estimate
-        self._index, self._used = -1.0, 0.0
+        self._renew(0.0)
+        self._estimate = max(step.first_estimate for step in admission.reservations.values)
 
     def submit(self, call: Call, now: float) -> None:
         """Admit to the reservation, spill, or refuse."""
         self._roll(now)
         call.odd = True  # its lane and reservation are to be logged
+        asked = self._admission.type_of(call.request)
+        if asked == "shared":
+            self._spill_over(call, now)
+            return
         cost = self._burn.input(call) + self._estimate
         if self._used + cost <= self._reservation.budget:
             self._used += cost
             call.reserved = cost
             self._begin(call, now)
-        elif self._reservation.spills:
+        elif self._reservation.spills and asked != "dedicated":
             self._spill_over(call, now)
         else:
             wait_s = math.inf if cost > self._reservation.budget else self._to_next_window_s(now)
@@ -120,7 +140,17 @@ class ProvisionedStation(Station):
         else:
             self._begin(call, now)
 
+    def _renew(self, now: float) -> None:
+        """Another order has begun or ended: what is there now counts from a new window on."""
+        at_s, reservations = self._admission.reservations.at_s, self._admission.reservations.values
+        k = bisect_right(at_s, now)
+        self._reservation = reservations[k]
+        self._renew_s = at_s[k] if k < len(at_s) else math.inf
+        self._index, self._used = -1.0, 0.0
+
     def _roll(self, now: float) -> None:
+        if now >= self._renew_s:
+            self._renew(now)
         index = (now + self._reservation.offset_s) // self._reservation.window_s
         if index != self._index:
             self._index, self._used = index, 0.0

@@ -53,11 +53,22 @@ model_payg = st.fixed_dictionaries(
     {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO])},
     optional={"limits": limits, "service": st.sampled_from(["standard"]), "context_cache": caches},
 )
+orders = st.lists(
+    st.fixed_dictionaries(
+        {"gsus": st.integers(1, 4)},
+        optional={
+            "term": st.sampled_from(["1_week", "1_year"]),
+            "starts": st.sampled_from(["2026-11-22T00:00:10", "2026-11-01T09:00:00"]),
+            "ends": st.sampled_from(["2026-11-22T00:01:00", "2027-01-01T08:00:20"]),
+        },
+    ).filter(lambda order: order.get("starts", "") < order.get("ends", "3")),
+    min_size=1,
+    max_size=3,
+)
 provisioned = st.fixed_dictionaries(
     {
         "buy": st.just("provisioned"),
         "model": st.just(FLASH),
-        "gsus": st.integers(1, 6),
         "on_excess": st.sampled_from(["spill", "refuse"]),
     },
     optional={
@@ -65,6 +76,10 @@ provisioned = st.fixed_dictionaries(
         "first_estimate_tokens": st.integers(1, 5_000),
         "context_cache": caches,
     },
+)
+provisioned = st.one_of(
+    st.tuples(provisioned, st.integers(1, 6)).map(lambda found: found[0] | {"gsus": found[1]}),
+    st.tuples(provisioned, orders).map(lambda found: found[0] | {"orders": found[1]}),
 )
 endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned)
 
@@ -90,6 +105,7 @@ classes = st.builds(
     max_output_tokens=st.one_of(st.none(), st.integers(1, 2_000)),
     deadline_s=st.one_of(st.none(), st.sampled_from([0.5, 20.0])),
     priority=st.integers(0, 9),
+    request_type=st.sampled_from(["default", "default", "dedicated", "shared"]),
     prefixes=st.one_of(st.none(), prefixes),
     patience=st.one_of(st.none(), st.sampled_from([constant(0.7), exponential(3.0)])),
 )
