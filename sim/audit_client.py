@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.abilities import by_request
-from sim.audit_limits import SLACK, peak
-from sim.audit_quotas import drawn, used_in_interval
+from sim.audit_limits import peak
+from sim.audit_quotas import SLACK, drawn, used_in_interval
 from sim.audit_result import Check, check_rows
 from sim.policies.base import layers
 from sim.policies.cascade import Cascade

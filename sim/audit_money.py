@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
-from sim.audit_prices import unit_prices
+from sim.audit_prices import unit_prices, whole
 from sim.audit_prompts import media_recounted
 from sim.audit_result import Check
 from sim.audit_tools import fees_again
@@ -17,7 +18,9 @@ from sim.audit_usage import instances_paid, reservations_pusd, usage_pusd
 from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
+from sim.scenario_events import ModelSwitch, PriceChange
 from sim.scenario_media import MediaKind
+from sim.timeline import timeline
 
 Ints = NDArray[np.int64]
 
@@ -71,12 +74,43 @@ def second_pricing(records: Records, scenario: Scenario, catalog: Catalog) -> tu
     for name in records.endpoint_names:
         endpoint = scenario.endpoints[name]
         rows = np.flatnonzero(_sold_by_token(records, name, endpoint))
-        for day in set(sold_days[rows].tolist()):
-            chosen = rows[sold_days[rows] == day]
+        piece = _pieces(records, scenario, rows)
+        for day, k in {*zip(sold_days[rows].tolist(), piece.tolist(), strict=True)}:
+            chosen = rows[(sold_days[rows] == day) & (piece == k)]
             on = scenario.prices_on + timedelta(days=day)
-            _price(records, scenario, catalog, endpoint, on, chosen, media, amount, unknown)
+            sold, changes = _terms(
+                records, scenario, catalog, name, float(records.attempts.send_s[chosen[0]])
+            )
+            _price(records, scenario, catalog, sold, on, chosen, media, changes, amount, unknown)
     fees, no_price = fees_again(records, scenario, catalog)
     return amount + fees, unknown | no_price
+
+
+def _pieces(records: Records, scenario: Scenario, rows: NDArray[np.intp]) -> Ints:
+    """Number of the piece between two beginnings or ends of events that each row was sent in."""
+    spells = timeline(scenario, records.workload.luck)
+    edges = np.unique([edge for spell in spells for edge in (spell.begin_s, spell.end_s)])
+    return np.searchsorted(edges, records.attempts.send_s[rows], side="right").astype(np.int64)
+
+
+def _terms(
+    records: Records, scenario: Scenario, catalog: Catalog, name: str, at_s: float
+) -> tuple[Endpoint, list[PriceChange]]:
+    """The endpoint with the model that it serves at an instant, and the changes of its prices that hold."""
+    sold, changes = scenario.endpoints[name], []
+    held = [spell.event for spell in timeline(scenario, records.workload.luck) if spell.holds(at_s)]
+    for event in held:
+        if isinstance(event, ModelSwitch) and event.endpoint == name:
+            sold = sold.model_copy(update={"model": event.model})
+    for event in held:
+        if isinstance(event, PriceChange) and _same(event.model, sold.model, scenario, catalog):
+            changes.append(event)
+    return sold, changes
+
+
+def _same(one: str, other: str | None, scenario: Scenario, catalog: Catalog) -> bool:
+    on = scenario.prices_on
+    return other is not None and catalog.model(one, on).name == catalog.model(other, on).name
 
 
 def _sold_by_token(records: Records, name: str, endpoint: Endpoint) -> NDArray[np.bool_]:
@@ -108,6 +142,7 @@ def _price(
     on: date,
     rows: NDArray[np.intp],
     media: dict[MediaKind, Ints],
+    changes: list[PriceChange],
     amount: Ints,
     unknown: NDArray[np.bool_],
 ) -> None:
@@ -126,5 +161,18 @@ def _price(
     }
     for unit, count in tokens.items():
         price, known = unit_prices(model, endpoint, unit, on, prompts, catalog)
+        for change in changes:
+            _change(price, known, unit, change)
         amount[rows] += np.where(known, count * price, 0)
         unknown[rows] |= ~known & (count > 0)
+
+
+def _change(price: Ints, known: NDArray[np.bool_], unit: str, change: PriceChange) -> None:
+    """Apply a price change to picodollars a token, in place."""
+    if change.usd_per_million is None:
+        factor = Decimal(repr(change.factor))
+        price[:] = [whole(Decimal(one) * factor) for one in price.tolist()]
+        return
+    usd = next((usd for name, usd in change.usd_per_million.items() if name == unit), None)
+    if usd is not None:
+        price[:], known[:] = whole(Decimal(repr(usd)) * 10**6), True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,9 +17,10 @@ from sim.experiments.plan import Option, Plan
 from sim.experiments.recommend import Requirement
 from sim.luck import Luck
 from sim.report import words
-from sim.report.words import count, money, seconds, share
+from sim.report.words import count, money, seconds, share, span
 from sim.scenario import PayAsYouGo
 from sim.scenario_batch import Batch
+from sim.series import Happening
 from sim.summary import SliceSummary, Summary
 from sim.workload.sample import sample
 from sim.world import World
@@ -60,6 +62,8 @@ def print_summary(summary: Summary) -> None:
     console.print(_classes(summary, f"{summary.scenario} under {summary.policy}"))
     console.print(_loads(summary))
     console.print(_costs(summary))
+    if summary.events:
+        console.print(_events(summary.events))
     for note in summary.bill.notes:
         console.print(f"note: {escape(note)}")
     console.print(_provenance(summary))
@@ -231,6 +235,16 @@ def _loads(summary: Summary) -> Table:
             count(load.mean_in_service),
             count(load.peak_queue),
         )
+    return table
+
+
+def _events(found: Sequence[Happening]) -> Table:
+    """The events of the first replication, by their numbers on its plots."""
+    table = Table(title="what happened, in the first replication", title_justify="left")
+    for heading in ("event", "what", "when"):
+        table.add_column(heading)
+    for number, one in enumerate(found, 1):
+        table.add_row(str(number), escape(one.what), span(one))
     return table
 
 

@@ -32,7 +32,7 @@ from sim.metered import gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
 from sim.stations.prompts import Prompts, prompts_of
-from sim.tariff import Seller, model_of, price_day, seller
+from sim.tariff import Seller, model_of, price_day, sellers
 from sim.tool_fees import Fee, free_price, tool_fees
 from sim.waste import by_cause, by_kind, set_aside, unused
 
@@ -143,10 +143,19 @@ def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
         if len(own):
             model = model_of(scenario.endpoints[name], scenario, catalog)
             prompts = prompts_of(records.workload, scenario.classes, model, name)
-            where = _Counter(seller(name, scenario, catalog), prompts)
-            for day in np.unique(days[own]):
-                on = scenario.prices_on + timedelta(days=int(day))
-                _bill_day(ledger, where, own[days[own] == day], on)
+            over_time = sellers(name, scenario, catalog, records.workload.luck)
+            step = np.searchsorted(over_time.at_s, records.attempts.send_s[own], side="right")
+            for k in np.unique(step):
+                where = _Counter(over_time.values[k], prompts)
+                _bill_days(ledger, where, own[step == k], days, scenario)
+
+
+def _bill_days(
+    ledger: _Ledger, where: _Counter, rows: NDArray[np.intp], days: Ints, scenario: Scenario
+) -> None:
+    for day in np.unique(days[rows]):
+        on = scenario.prices_on + timedelta(days=int(day))
+        _bill_day(ledger, where, rows[days[rows] == day], on)
 
 
 def _bill_day(ledger: _Ledger, where: _Counter, rows: NDArray[np.intp], on: date) -> None:

@@ -14,6 +14,7 @@ from sim.abilities import adequate_chance, by_request
 from sim.records import Outcome, Records
 from sim.response_origins import origins
 from sim.scenario import Scenario
+from sim.timeline import models_over_time, timeline
 from sim.verdicts import cascade_of, verdicts
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,8 @@ def chances(records: Records, scenario: Scenario, catalog: Catalog) -> Floats:
         if not own.any():
             continue
         if cascade is None or name == cascade.to:
-            found[own] = adequate_chance(ability, load.difficulty)[own]
+            switched = _after_switches(ability, records, scenario, catalog, name, index)
+            found[own] = adequate_chance(switched, load.difficulty)[own]
         else:
             found[own] = verdicts(cascade, load, name, ability).chance[own]
     return found
@@ -40,3 +42,19 @@ def _answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
     """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
     front = [k for k, name in enumerate(records.endpoint_names) if name not in scenario.routable]
     return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
+
+
+def _after_switches(
+    ability: Floats, records: Records, scenario: Scenario, catalog: Catalog, name: str, index: int
+) -> Floats:
+    """The ability of the model that an event had the endpoint serve when each answer began."""
+    models = models_over_time(timeline(scenario, records.workload.luck), name, scenario.endpoints[name].model)
+    if models.constant:
+        return ability
+    profiles = [catalog.model(str(model), scenario.prices_on) for model in models.values]
+    known = [profile.quality.ability.value for profile in profiles]
+    a, found = records.attempts, ability.copy()
+    rows = np.flatnonzero((a.endpoint == index) & (a.outcome == Outcome.SERVED))
+    step = np.searchsorted(models.at_s, a.begin_s[rows], side="right")
+    found[a.request[rows]] = np.array([np.nan if one is None else one for one in known])[step]
+    return found

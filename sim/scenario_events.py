@@ -104,7 +104,10 @@ class Spike(_Event):
 
 
 class PriceChange(_Event):
-    """Tokens of a model cost ``factor`` times as much, or ``usd_per_million``, for calls sent inside."""
+    """Tokens of a model cost ``factor`` times as much, or ``usd_per_million``, for calls sent inside.
+
+    Fees by the hour stay. Of overlapping changes each takes what the one before it in time left.
+    """
 
     kind: Literal["price_change"]
     model: str
@@ -135,7 +138,7 @@ class InstanceLoss(_Event):
 
 
 Event = Annotated[
-    Outage | Errors | Brownout | QuotaCut | Failover | Spike,
+    Outage | Errors | Brownout | QuotaCut | Failover | Spike | PriceChange | ModelSwitch,
     Field(discriminator="kind"),
 ]
 
@@ -164,7 +167,11 @@ def check_event(event: Event, where: str, around: Surroundings) -> None:
     """Raise ValueError for a name that is none of the scenario's, or too many occurrences."""
     for key, name, known, kind in _named(event, around):
         if name not in known:
-            choices = f"one of the {kind} {', '.join(known)}" if known else f"nothing: there are no {kind}"
+            choices = (
+                f"one of the {kind} {', '.join(known)}"
+                if known
+                else f"nothing, for there are no {kind.removesuffix(':')}"
+            )
             raise ValueError(f"{where}.{key}: given {name!r}; right: {choices}{nearest(name, known)}")
     gap_s = event.every_s or ((event.for_s or 0.0) + event.mtbf_s if event.mtbf_s else None)
     if gap_s is not None and around.duration_s / gap_s > MAX_OCCURRENCES:

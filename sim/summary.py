@@ -25,6 +25,7 @@ from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
 from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
 from sim.scenario_file import scenario_hash
+from sim.series import Happening, Series, happenings, series
 from sim.stats import (
     Estimate,
     over_replications,
@@ -49,6 +50,8 @@ class RunResult:
     costs: Costs
     bill: Bill
     audit: Audit
+    series: Series
+    happenings: tuple[Happening, ...]
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
@@ -65,7 +68,8 @@ def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, c
         adequate=total.adequate,
     )
     replication = records.workload.luck.replication
-    return RunResult(replication, measures, rates, bill.without_columns(), audit)
+    told = series(scenario, records), happenings(scenario, records)
+    return RunResult(replication, measures, rates, bill.without_columns(), audit, *told)
 
 
 # --- the summary ------------------------------------------------------------------------------
@@ -217,6 +221,8 @@ class Summary:
     audit: AuditSummary
     provenance: Provenance
     by_label: dict[str, dict[str, SliceSummary]] = field(default_factory=dict)  # task_type, …: word
+    series: Series | None = None  # of replication 0
+    events: tuple[Happening, ...] = ()  # of replication 0
 
     def to_json(self) -> str:
         """One JSON document; NaN and infinities never occur in it."""
@@ -281,6 +287,8 @@ def summarise(
         curves=curves,
         audit=_audit([run.audit for run in runs]),
         provenance=provenance(scenario, catalog, len(runs)),
+        series=runs[0].series,
+        events=runs[0].happenings,
         by_label={
             label: {word: _slice([m.by_label[label][word] for m in measures], seconds) for word in words}
             for label, words in measures[0].by_label.items()

@@ -6,20 +6,27 @@ the list price beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.errors import InputError
-from profiles.offers import Offer, TokenUnit, UnitPrice
+from profiles.money import pusd_per_token
+from profiles.offers import Offer, TokenUnit, UnitPrice, joined
 from profiles.prices import Service as PriceService
 from profiles.schema import Channel, ModelProfile
 from sim.bill import NO_MODEL, Line
+from sim.luck import Luck
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
 from sim.scenario_batch import Batch
+from sim.scenario_events import Event, PriceChange
+from sim.timeline import Spell, Steps, models_over_time, of_kind, timeline
 
 DAY_S = 86_400
 
@@ -34,6 +41,7 @@ class Seller:
     service: PriceService
     offer: Offer | None
     may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
+    changes: tuple[PriceChange, ...] = ()  # events that hold, in their order
 
     def unit_price(self, unit: TokenUnit, on: date, prompt_tokens: int = 0) -> UnitPrice:
         """The price of a unit on a day; InputError where it should be known and is not."""
@@ -41,6 +49,8 @@ class Seller:
             why = f"endpoint {self.endpoint} names no model, so its tokens have no price"
             return UnitPrice(None, note=why)
         price = self.offer.unit_price(unit, on, prompt_tokens)
+        for change in self.changes:
+            price = _changed(price, change, unit)
         return price if price.pusd is not None else UnitPrice(None, note=self.unknown(price.note))
 
     def unknown(self, why: str) -> str:
@@ -89,16 +99,66 @@ def _products(quantity: int, price: UnitPrice) -> Amounts:
     return Amounts(*both)
 
 
-def seller(name: str, scenario: Scenario, catalog: Catalog) -> Seller:
-    """Who sells at the endpoint called ``name``."""
+def _changed(price: UnitPrice, change: PriceChange, unit: TokenUnit) -> UnitPrice:
+    """A price after an event; what was unknown stays unknown unless the event states it."""
+    why = joined(price.note, "changed by an event of the scenario")
+    if change.usd_per_million is not None:
+        usd = change.usd_per_million.get("output" if unit == "thinking" else unit)
+        if usd is None:
+            return price
+        pusd = pusd_per_token(repr(usd))
+        return UnitPrice(pusd, pusd, "scenario events", "", "assumed", why)
+    factor = Fraction(repr(change.factor))
+    scaled = [None if pusd is None else round(pusd * factor) for pusd in (price.pusd, price.list_pusd)]
+    return replace(price, pusd=scaled[0], list_pusd=scaled[1], grade="assumed", note=why)
+
+
+def sellers(name: str, scenario: Scenario, catalog: Catalog, luck: Luck) -> Steps[Seller]:
+    """Who sells at an endpoint over time: its model as events switch it, at prices as events change them."""
+    spells = timeline(scenario, luck)
     endpoint = scenario.endpoints[name]
+    models = models_over_time(spells, name, endpoint.model)
+    edges = sorted(
+        {*models.at_s, *(edge for s in of_kind(spells, PriceChange) for edge in (s.begin_s, s.end_s))}
+    )
+    found = []
+    for at_s in (-math.inf, *edges):
+        served = endpoint.model_copy(update={"model": models.at(at_s)})
+        changes = price_changes(spells, scenario, catalog, served.model, at_s)
+        found.append(_seller(name, served, scenario, catalog, changes))
+    return Steps(tuple(edges), tuple(found))
+
+
+def price_changes(
+    spells: Iterable[Spell[Event]], scenario: Scenario, catalog: Catalog, model: str | None, at_s: float
+) -> tuple[PriceChange, ...]:
+    """The changes that hold for a model at an instant, in their order."""
+    if model is None:
+        return ()
+    own = catalog.model(model, scenario.prices_on).name
+    held = [s.event for s in of_kind(spells, PriceChange) if s.holds(at_s)]
+    return tuple(change for change in held if catalog.model(change.model, scenario.prices_on).name == own)
+
+
+def seller(name: str, scenario: Scenario, catalog: Catalog) -> Seller:
+    """Who sells at the endpoint called ``name``, as long as no event changes that."""
+    return _seller(name, scenario.endpoints[name], scenario, catalog)
+
+
+def _seller(
+    name: str,
+    endpoint: Endpoint,
+    scenario: Scenario,
+    catalog: Catalog,
+    changes: tuple[PriceChange, ...] = (),
+) -> Seller:
     profile = model_of(endpoint, scenario, catalog)
     service = service_of(endpoint)
     if profile is None:
         return Seller(name, endpoint.channel, NO_MODEL, service, None, True)
     offer = Offer(profile, endpoint.channel, service, endpoint.region, catalog.terms)
     unpriced = scenario.historical or not profile.prices
-    return Seller(name, endpoint.channel, profile.name, service, offer, unpriced)
+    return Seller(name, endpoint.channel, profile.name, service, offer, unpriced, changes)
 
 
 def service_of(endpoint: Endpoint) -> PriceService:

@@ -16,7 +16,9 @@ from sim.prefix_rules import least_cached_tokens
 from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache
+from sim.scenario_events import ModelSwitch
 from sim.scenario_labels import GOVERNANCE
+from sim.verdicts import cascade_of
 
 UNLIMITED = Limits()
 PRIORITY_SHARE = 0.3  # RATE, 2026-08-18: priority traffic has its own limit of 0.3 times the standard one
@@ -91,7 +93,23 @@ def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> P
         _check_sold(scenario, name, spec, model)
     limits = _limits(scenario, name, spec, model)
     scopes = getattr(spec, "scopes", ())
-    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model), scopes)
+    later = _later(scenario, catalog, name, spec)
+    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model), scopes, later)
+
+
+def _later(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> dict[str, ModelProfile]:
+    """The models that events switch an endpoint to, as named there; sold on the day the run starts."""
+    found = {}
+    for k, switch in enumerate(scenario.events):
+        if isinstance(switch, ModelSwitch) and switch.endpoint == name:
+            if cascade_of(scenario) is not None:
+                raise InputError(
+                    f"events.{k}: a model_switch under a cascade, whose verdicts are drawn for one model; "
+                    "right: another policy, or two runs"
+                )
+            found[switch.model] = model = catalog.model(switch.model, scenario.prices_on)
+            _check_sold(scenario, name, spec, model)
+    return found
 
 
 def _check_sold(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:

@@ -22,7 +22,8 @@ from sim.report.figures import (
     percentile_curves,
     routing_shares,
 )
-from sim.report.tables import Table, composition_table, latency_table
+from sim.report.tables import Table, composition_table, latency_table, series_table
+from sim.report.time_plot import over_time
 from sim.scenario import Scenario
 from sim.summary import Summary
 
@@ -45,20 +46,21 @@ class Charts:
     """The charts by the question they answer."""
 
     cost: tuple[Chart, ...]
+    time: tuple[Chart, ...]
     latency: tuple[Chart, ...]
     routing: tuple[Chart, ...]
 
     @property
     def all(self) -> tuple[Chart, ...]:
         """Every chart in the order of the page."""
-        return (*self.cost, *self.latency, *self.routing)
+        return (*self.cost, *self.time, *self.latency, *self.routing)
 
 
 def charts_of(result: Plan | Summary, scenario: Scenario | None = None) -> Charts:
     """The charts for a plan or a run; ``scenario`` gives the SLO lines and the length of a run."""
     duration_s = None if scenario is None else scenario.duration_s
     routing = (_routing(result),) if isinstance(result, Plan) else ()
-    return Charts(_cost(result, duration_s), _latency(result, scenario), routing)
+    return Charts(_cost(result, duration_s), _time(result), _latency(result, scenario), routing)
 
 
 def _chart(
@@ -95,6 +97,23 @@ def _cost(result: Plan | Summary, duration_s: float | None) -> tuple[Chart, ...]
         lambda theme: cost_latency(result, theme=theme),
     )
     return (bars, waterfall, scatter)
+
+
+def _time(result: Plan | Summary) -> tuple[Chart, ...]:
+    """The run, or the recommended option, over time."""
+    best = result.best.summary if isinstance(result, Plan) else result
+    found = best.series
+    if found is None:  # written before runs kept it
+        return ()
+    marked = " Bands and dotted lines are the events, numbered as listed." if best.events else ""
+    chart = _chart(
+        "over-time",
+        f"{best.policy} over time",
+        f"One replication, in {len(found.arrived)} stretches of {found.stretch_s:g} s.{marked}",
+        lambda theme: over_time(found, best.events, theme),
+        series_table(found),
+    )
+    return (chart,)
 
 
 def _latency(result: Plan | Summary, scenario: Scenario | None) -> tuple[Chart, ...]:

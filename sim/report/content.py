@@ -16,6 +16,7 @@ from sim.report.tables import (
     bill_rows,
     differences_table,
     endpoints_table,
+    events_table,
     is_close,
     options_table,
     routing_table,
@@ -64,6 +65,7 @@ class Content:
     audit: str
     checks: Table
     provenance: tuple[tuple[str, str], ...]
+    events: Table | None = None  # what happened in the run that is shown over time
 
 
 def content_of(result: Plan | Summary, scenario: Scenario | None = None) -> Content:
@@ -105,6 +107,7 @@ def _plan_content(plan: Plan) -> Content:
         audit=_audit(options),
         checks=_checks(best.summary),
         provenance=_provenance(best.summary),
+        events=events_table(best.summary.events),
     )
 
 
@@ -131,6 +134,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         audit=_audit(options),
         checks=_checks(summary),
         provenance=_provenance(summary),
+        events=events_table(summary.events),
     )
 
 

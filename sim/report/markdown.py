@@ -25,6 +25,7 @@ def render_markdown(result: Plan | Summary, scenario: Scenario | None = None) ->
         _table(content.differences),
         _table(content.verdicts),
         _table(content.routing),
+        _table(content.events),
         f"## Assumptions\n\n{_assumptions(content)}" if content.assumptions.rows else "",
         f"{escape(content.audit)}\n\n{_provenance(content)}",
     ]

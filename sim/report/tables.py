@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +12,8 @@ from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement
 from sim.report import words
 from sim.report.composition import monthly_by_unit
+from sim.report.words import clock, span
+from sim.series import Happening, Series
 from sim.stats import Estimate
 from sim.summary import PERCENTILES, Summary
 
@@ -282,3 +285,28 @@ def _policy(routing: Mapping[str, object]) -> str:
     """A policy that gives no reasons, as it is written."""
     settings = ", ".join(f"{key} {value}" for key, value in routing.items() if key != "policy")
     return f"{routing.get('policy')}: {settings}" if settings else str(routing.get("policy"))
+
+
+# --- over time --------------------------------------------------------------------------------
+
+_ROWS = 24  # of the table of a run over time: stretches are added up
+
+
+def events_table(found: Sequence[Happening]) -> Table | None:
+    """The events of a run by their numbers on its plots; None where there are none."""
+    if not found:
+        return None
+    rows = tuple((Cell(str(k)), Cell(one.what), Cell(span(one))) for k, one in enumerate(found, 1))
+    return Table("What happened, in the first replication", ("event", "what", "when"), rows)
+
+
+def series_table(found: Series) -> Table:
+    """The counts of a run over time, in fewer and longer stretches than its plot."""
+    width = math.ceil(len(found.arrived) / _ROWS)
+    columns = (found.arrived, found.served, found.throttled_calls, found.failed_calls, found.timed_out_calls)
+    rows = []
+    for first in range(0, len(found.arrived), width):
+        cells = [Cell(f"{sum(column[first : first + width]):,}") for column in columns]
+        rows.append((Cell(clock(first * found.stretch_s)), *cells))
+    head = ("from", "arrived", "of them served", "calls throttled", "calls failed", "calls timed out")
+    return Table("The first replication over time", head, tuple(rows))

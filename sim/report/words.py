@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from profiles.money import format_usd
+from sim.series import Happening
 from sim.stats import LEVEL, Estimate
 
 UNKNOWN = "unknown"
@@ -246,3 +247,19 @@ def _points(value: float) -> str:
     """Percentage points; a small difference keeps a digit."""
     points = round(100 * value, 1)
     return f"{points:.1f} pt" if points or not value else f"{three_figures(100 * value)} pt"
+
+
+# --- times of a run ---------------------------------------------------------------------------
+
+
+def span(one: Happening) -> str:
+    """When an event held, in words."""
+    if one.end_s is None:
+        return f"from {clock(one.begin_s)} on"
+    return f"from {clock(one.begin_s)} to {clock(one.end_s)}"
+
+
+def clock(at_s: float) -> str:
+    """Hours, minutes and seconds since the start."""
+    whole = round(at_s)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -147,8 +147,10 @@ again = st.sampled_from([{}, {}, {"every_s": 60.0}, {"mtbf_s": 30.0}])
 
 
 @st.composite
-def events(draw, names, kinds):
+def events(draw, names, kinds, shops):
     """One event that may name any endpoint or class."""
+    by_law = [name for name in names if shops[name]["buy"] == "payg" and "model" in shops[name]]
+    switchable = [name for name in by_law if "context_cache" not in shops[name]]
     some = st.one_of(st.none(), st.lists(st.sampled_from(names), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
     fields = {
@@ -166,6 +168,13 @@ def events(draw, names, kinds):
             "detection_s": st.sampled_from([0.0, 5.0]),
         },
     }
+    if switchable:
+        fields["model_switch"] = {
+            "endpoint": st.sampled_from(switchable),
+            "model": st.sampled_from([FLASH, PRO]),
+        }
+        model = st.just(shops[switchable[0]]["model"])
+        fields["price_change"] = {"model": model, "factor": st.sampled_from([0.0, 0.5, 1.0, 3.0])}
     kind = draw(st.sampled_from(sorted(fields if len(names) > 1 else fields.keys() - {"failover"})))
     event = draw(st.fixed_dictionaries(when | fields[kind])) | draw(again) | {"kind": kind}
     if kind == "failover" and event["source"] == event["target"]:
@@ -233,7 +242,7 @@ def scenarios(draw):
         kinds,
         routing=routing,
         limits_scopes=scopes,
-        events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds)), max_size=3))),
+        events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds), shops), max_size=3))),
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
