@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim.audit_arrivals import arrival_checks
 from sim.audit_events import event_checks, model_at, serving
 from sim.audit_limits import limit_checks, peak
 from sim.audit_money import money_checks
@@ -19,7 +20,7 @@ from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.records import Attempts, Kind, Outcome, Reason, Records
-from sim.scenario import Endpoint, Population, Scenario
+from sim.scenario import Endpoint, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.timeline import timeline
@@ -222,8 +223,7 @@ def time_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     """Nothing ends before it begins, and nothing that happened lacks a time."""
     yield check_rows("attempt times", _wrong_times(records, scenario), "out of order or missing")
     yield check_rows("request times", _wrong_request_times(records), "out of order or missing")
-    yield check_rows("arrivals", _wrong_arrivals(records, scenario), "not when the load or the session says")
-    yield from _closed_loops(records, scenario)
+    yield from arrival_checks(records, scenario)
     yield check_rows("retries follow", _early_retries(records, scenario), "sent before its predecessor ended")
 
 
@@ -254,31 +254,6 @@ def _wrong_request_times(records: Records) -> Mask:
     fine &= np.where(served, (r.first_s >= arrival) & (r.first_s <= r.end_s), np.isnan(r.first_s))
     fine = np.where(unsent, np.isnan(arrival) & np.isnan(r.end_s), fine)
     return np.asarray(~fine | (np.diff(records.workload.arrival_s, prepend=0.0) < 0))
-
-
-def _wrong_arrivals(records: Records, scenario: Scenario) -> Mask:
-    """First turns come when they were drawn, later ones a think time after the answer before, or never."""
-    load, r = records.workload, records.requests
-    later, before = load.follows >= 0, np.maximum(load.follows, 0)
-    due = np.where(r.outcome[before] == Outcome.SERVED, r.end_s[before] + load.think_s, np.nan)
-    if load.until_s is not None:  # by then its user has left
-        due[due >= load.until_s] = np.nan
-    due = np.where(later, due, load.arrival_s)
-    same = (r.arrival_s == due) | (np.isnan(r.arrival_s) & np.isnan(due))
-    cut = ~np.isnan(due) & (due > records.ended_s) & (not scenario.study.drain)
-    return np.asarray(~(same | cut))
-
-
-def _closed_loops(records: Records, scenario: Scenario) -> Iterator[Check]:
-    """Of a population of constant size never more requests are under way than there are people."""
-    r = records.requests
-    for index, (name, spec) in enumerate(scenario.classes.items()):
-        people = spec.arrivals
-        if isinstance(people, Population) and people.hours is None and people.growth_per_day == 0:
-            own = (records.workload.class_id == index) & ~np.isnan(r.arrival_s)
-            most = peak(r.arrival_s[own], r.end_s[own])
-            detail = f"at most {most} of {people.users} people were waiting"
-            yield Check(f"closed loop, {name}", most <= people.users, detail)
 
 
 def _early_retries(records: Records, scenario: Scenario) -> Mask:

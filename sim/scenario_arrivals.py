@@ -271,8 +271,9 @@ class Population(Strict):
     A slow service is asked less often, and never more than ``users`` requests are under way. ``hours`` (24
     shares at the full local hours, lines between) times ``weekdays`` (Monday first) is the share of the
     people who are there; it is put into whole people every quarter of an hour. Who comes thinks first; who
-    leaves waits for the answer under way. With ``session`` each asks session after session, ``think_s``
-    apart. ``requests_per_user`` (sessions, where there are) bounds what one asks each time they come.
+    leaves waits for the answer under way; who gets no answer goes on to the next question. With ``session``
+    each asks session after session, ``think_s`` apart. ``requests_per_user`` (sessions, where there are)
+    bounds what one asks each time they come.
     """
 
     kind: Literal["population"]

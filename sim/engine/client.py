@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from sim.engine.clock import Clock, Timer
 from sim.engine.log import Log
+from sim.engine.turns import loops_of, turns_of
 from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
@@ -48,7 +47,7 @@ class Client:
         self._max_attempts, self._backoff = spec.max_attempts, spec.backoff
         self._jitter_key = jitter_key
         self._give_up_s = load.arrival_s + load.deadline_s
-        self._turns = _turns(load)
+        self._turns, self._loops = turns_of(load), loops_of(load)
         self._stations: dict[str, Station] = {}
         self._system: System
 
@@ -74,7 +73,7 @@ class Client:
         view.index = request
         name = self._choose(view, self._system)
         if name is None:
-            self.turned_away.append(request)
+            self._turn_away(request, now)
             return
         station = self._stations[name]
         call = Call(station, request, now)
@@ -104,6 +103,7 @@ class Client:
     def _turn_away(self, request: int, now: float) -> None:
         """No further call is made for a request."""
         self.turned_away.append(request)
+        self._ask_on(request, now)
 
     def _send_on(
         self, station: Station, request: int, number: int, stage: int, now: float, kind: Kind = Kind.FIRST
@@ -193,6 +193,14 @@ class Client:
 
     def _fail(self, call: Call, now: float) -> None:
         """``call`` failed and is not tried again: its request keeps that outcome."""
+        self._ask_on(call.request, now)
+
+    def _ask_on(self, request: int, now: float) -> None:
+        """A request found no answer: its session ends there, but people of a closed loop ask on."""
+        if request in self._loops:
+            self._loops.remove(request)
+            if request in self._turns:
+                self._next_turns(request, now)
 
     def backoff_s(self, request: int, number: int) -> float:
         """Seconds to wait after attempt ``number`` of ``request`` failed."""
@@ -231,13 +239,3 @@ def _straight_to(station: Station) -> Callable[[int, float], None]:
         submit(Call(station, request, now), now)
 
     return arrive
-
-
-def _turns(load: Workload) -> dict[int, list[tuple[int, float, float, float]]]:
-    """Later turns by the request they follow: number, seconds after its answer, deadline, latest moment."""
-    turns: dict[int, list[tuple[int, float, float, float]]] = {}
-    for turn in np.flatnonzero(load.follows >= 0).tolist():
-        until_s = math.inf if load.until_s is None else float(load.until_s[turn])
-        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]), until_s)
-        turns.setdefault(int(load.follows[turn]), []).append(entry)
-    return turns

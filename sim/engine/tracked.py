@@ -279,6 +279,7 @@ class TrackedClient(GuardedClient):
         self._come_back(call)
         if not self._under_way.get(call.request) and not self._show_draft(call.request, now):
             self._forget(call.request)
+            super()._fail(call, now)
         self._let_next(call, now)
 
     def _miss_first_token(self, timer: Timer) -> None:
@@ -307,6 +308,7 @@ class TrackedClient(GuardedClient):
             self._let_next(call, now)
         self._forget(request)
         self.left[request] = now
+        self._ask_on(request, now)
 
     def _reads(self, call: Call, now: float) -> bool:
         """Whether the user sees the answer grow."""

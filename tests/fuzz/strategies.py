@@ -95,6 +95,7 @@ arrivals = st.one_of(
     st.sampled_from([0.5, 2.0]).map(lambda rate: {"kind": "deterministic", "rate_per_s": rate}),
     st.just({"kind": "gamma", "rate_per_s": 1.0, "cv": 3.0}),
     st.just({"kind": "fan_out", "jobs_per_s": 0.1, "queries": {"kind": "uniform", "low": 1.0, "high": 20.0}}),
+    st.just({"kind": "population", "users": 7, "think_s": exponential(4.0)}),
 )
 classes = st.builds(
     request_class,

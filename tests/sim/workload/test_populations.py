@@ -8,6 +8,7 @@ import pytest
 from profiles.errors import InputError
 from sim.audit import time_checks
 from sim.engine.run import run_load, simulate
+from sim.experiments.study import study
 from sim.luck import Luck
 from sim.records import Outcome
 from sim.scenario_file import parse_scenario
@@ -196,3 +197,35 @@ def test_the_same_seed_asks_the_same_and_other_classes_do_not_mind():
     mine = both.class_id == 0
     assert np.array_equal(both.arrival_s[mine], first.arrival_s)
     assert np.isinf(both.until_s[~mine]).all()
+
+
+REFUSING = {"buy": "payg", "latency": one(1), "limits": {"rpm": 1}}
+
+
+@pytest.mark.parametrize(
+    ("more", "came"),
+    [
+        ({"endpoints": {"queue": REFUSING}}, Outcome.THROTTLED),
+        ({"client": {"max_attempts": 2, "timeout_s": 3.0}}, Outcome.TIMED_OUT),
+        (
+            {"client": {"max_attempts": 1, "timeout_s": 3.0, "retry_budget": {"share": 0.1}}},
+            Outcome.TIMED_OUT,
+        ),
+        ({"client": {"max_attempts": 1, "first_token_timeout_s": 3.0}}, Outcome.TIMED_OUT),
+    ],
+)
+@pytest.mark.parametrize("session", [None, {"turns": one(3), "think_s": one(10)}])
+def test_people_ask_on_after_a_failure(more, came, session):
+    spec = scenario(people(6, one(30), session=session), **more)
+    run = study(spec.model_copy(update={"replications": 1}))  # audited
+    records = run.records()
+    r, load = records.requests, records.workload
+    assert (r.outcome == came).sum() > 20
+    for chain in chains(load):
+        sent = [row for row in chain if not np.isnan(r.arrival_s[row])]
+        assert sent == chain[: len(sent)]
+        assert r.arrival_s[sent[1:]] == pytest.approx(r.end_s[sent[:-1]] + load.think_s[sent[1:]])
+        assert r.end_s[sent[-1]] + 30.0 >= 2000.0  # nobody is lost
+    gone = replace(r, arrival_s=np.where(load.follows >= 0, np.nan, r.arrival_s))
+    checks = {c.name: c for c in time_checks(replace(records, requests=gone), spec)}
+    assert not checks["arrivals"].passed
