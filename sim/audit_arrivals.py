@@ -20,7 +20,8 @@ def arrival_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     yield check_rows("arrivals", _wrong_arrivals(records, scenario), "not when the load or the session says")
     for index, (name, spec) in enumerate(scenario.classes.items()):
         people = spec.arrivals
-        if isinstance(people, Population) and people.hours is None and people.growth_per_day == 0:
+        still = isinstance(people, Population) and people.hours is None and people.growth_per_day == 0
+        if isinstance(people, Population) and still and not scenario.events:
             yield _closed_loop(records, index, name, people.users)
 
 

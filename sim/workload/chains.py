@@ -17,6 +17,7 @@ from sim.distributions import Distribution
 from sim.scenario import MAX_REQUESTS
 from sim.scenario_arrivals import Population
 from sim.scenario_classes import TaskRetries
+from sim.timeline import Steps
 from sim.workload.rates import Rate, Span, clock_rate, grown, quarters
 from sim.workload.sessions import UNIT, Draw, Turns
 
@@ -46,9 +47,12 @@ class Asked:
     until_s: Floats
 
 
-def stays(spec: Population, span: Span) -> Stays:
-    """Who is there when: whole people by quarters of an hour; who came last leaves first."""
-    times, heads = _heads(spec, span)
+def stays(spec: Population, span: Span, factor: Steps[float] | None = None) -> Stays:
+    """Who is there when: whole people by quarters of an hour; who came last leaves first.
+
+    ``factor`` is a spike: that many times the people while it lasts.
+    """
+    times, heads = _heads(spec, span, factor)
     begun: list[float] = []
     found: list[tuple[float, float]] = []
     for time_s, present in zip(times.tolist(), [*heads.tolist(), 0], strict=True):
@@ -58,15 +62,18 @@ def stays(spec: Population, span: Span) -> Stays:
     return Stays(begin, end)
 
 
-def _heads(spec: Population, span: Span) -> tuple[Floats, Ints]:
+def _heads(spec: Population, span: Span, factor: Steps[float] | None) -> tuple[Floats, Ints]:
     """Knots (s), and how many people are there from each to the next."""
-    if spec.hours is None and spec.growth_per_day == 0:
-        return np.array([0.0, span.duration_s]), np.array([spec.users])
-    times = quarters(span)
+    still = spec.hours is None and spec.growth_per_day == 0
+    times = np.array([0.0, span.duration_s]) if still else quarters(span)
     level = Rate(times, np.ones(len(times) - 1), np.ones(len(times) - 1))
     if spec.hours is not None:
         level = clock_rate(np.array(spec.hours), spec.weekdays, span)
     level = grown(level, spec.growth_per_day)
+    if factor is not None:
+        level = level.split_at(np.array(factor.at_s))
+        swell = np.array(factor.values)[np.searchsorted(factor.at_s, level.times[:-1], side="right")]
+        level = level.scaled(swell, swell)
     return level.times, np.rint(spec.users * (level.left + level.right) / 2).astype(np.int64)
 
 

@@ -24,7 +24,7 @@ from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.arrivals import batched
-from sim.workload.chains import Sessions, draw_askers, draw_population, draw_tasks, stays
+from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, draw_tasks, stays
 from sim.workload.columns import Workload
 from sim.workload.labels import draw_labels
 from sim.workload.media import Draw as DrawExtra
@@ -93,11 +93,8 @@ def _at(path: str) -> Iterator[None]:
 def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, factor: Steps[float]) -> _Load:
     assert spec.arrivals is not None
     if isinstance(spec.arrivals, Population):
-        if not (factor.constant and factor.values[0] == 1.0):
-            raise InputError(
-                f"classes.{name}: a spike is of arrivals; right: a population grows by its users"
-            )
-        return _people(name, spec, spec.arrivals, luck, span, kept)
+        there = stays(spec.arrivals, span, factor)
+        return _people(name, spec, spec.arrivals, luck, there, kept)
     with _at(f"classes.{name}.arrivals"):
         arrival_s = arrive_in_crowds(name, spec.arrivals, luck, span, factor)
     if spec.session is not None:
@@ -144,9 +141,9 @@ def _conversations(
     return _load_of(name, spec, luck, rows, starts, kept)
 
 
-def _people(name: str, spec: RequestClass, people: Population, luck: Luck, span: Span, kept: bool) -> _Load:
+def _people(name: str, spec: RequestClass, people: Population, luck: Luck, there: Stays, kept: bool) -> _Load:
     """Every request that the people of a closed loop could make."""
-    draw, there = _drawing(name, luck), stays(people, span)
+    draw = _drawing(name, luck)
     with _at(f"classes.{name}.arrivals"):
         if spec.session is not None:
             starts = _session_starts(name, spec, luck, len(there))

@@ -12,6 +12,7 @@ from sim.experiments.study import study
 from sim.luck import Luck
 from sim.records import Outcome
 from sim.scenario_file import parse_scenario
+from sim.timeline import crowding, timeline
 from sim.workload.chains import stays
 from sim.workload.rates import Span
 from sim.workload.sample import sample
@@ -135,6 +136,18 @@ def test_a_population_grows():
     assert count[0] == pytest.approx(100, abs=2)
     assert count[1] == pytest.approx(150, abs=2)
     assert count[2] == pytest.approx(225, abs=3)
+
+
+def test_a_spike_brings_that_many_times_the_people():
+    spike = {"kind": "spike", "at_s": 500.0, "for_s": 300.0, "factor": 3.0}
+    spec = scenario(people(50), events=[spike])
+    there = stays(
+        spec.classes["p"].arrivals, Span(2000.0, spec.start_utc), crowding(timeline(spec, Luck(1)), "p")
+    )
+    heads = [int(((there.begin_s <= t) & (there.end_s > t)).sum()) for t in (499.0, 500.0, 799.0, 800.0)]
+    assert heads == [50, 150, 150, 50]
+    came = simulate(spec).requests.arrival_s
+    assert (np.nan_to_num(came) > 500).any()
 
 
 def test_people_who_need_no_time_ask_as_often_as_they_may():
