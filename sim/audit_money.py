@@ -56,6 +56,20 @@ def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: B
     amounts = [charge.pusd for charge in bill.charges]
     charged = None if None in amounts else sum(amount or 0 for amount in amounts)
     yield Check("charges add up", charged == bill.total_pusd, f"{charged} against {bill.total_pusd}")
+    for end, own in zip(("low", "high"), bill.between or (), strict=False):
+        yield _at_end(end, money_checks(records, _with_ends(scenario, end), catalog, own))
+
+
+def _with_ends(scenario: Scenario, end: str) -> Scenario:
+    """Every assumed price at one end of its range."""
+    ends = [{"low": getattr(p, end), "high": getattr(p, end)} for p in scenario.assume_prices]
+    prices = tuple(p.model_copy(update=own) for p, own in zip(scenario.assume_prices, ends, strict=True))
+    return scenario.model_copy(update={"assume_prices": prices})
+
+
+def _at_end(end: str, checks: Iterator[Check]) -> Check:
+    wrong = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    return Check(f"bill at the {end} end", not wrong, "; ".join(wrong) or "recomputed with difference 0")
 
 
 def _is_product(quantity: float, price: int | None, amount: int | None) -> bool:
@@ -147,7 +161,6 @@ def _price(
     unknown: NDArray[np.bool_],
 ) -> None:
     attempts = records.attempts
-    model = None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
     prompts = attempts.input_tokens[rows].astype(np.int64)
     none = np.zeros(len(rows), np.int64)
     seen, sound, film, pages = (media[kind][rows] if kind in media else none for kind in _KINDS)
@@ -160,7 +173,7 @@ def _price(
         "output": attempts.output_tokens[rows].astype(np.int64) + attempts.thinking_tokens[rows],
     }
     for unit, count in tokens.items():
-        price, known = unit_prices(model, endpoint, unit, on, prompts, catalog)
+        price, known = unit_prices(endpoint, unit, on, prompts, scenario, catalog)
         for change in changes:
             _change(price, known, unit, change)
         amount[rows] += np.where(known, count * price, 0)

@@ -21,9 +21,25 @@ TOOLS = ("search_query", "grounded_prompt", "maps_query")
 
 
 def unit_prices(
+    endpoint: Endpoint, unit: str, on: date, prompts: Ints, scenario: Scenario, catalog: Catalog
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Picodollars a token for each prompt, and whether that is known, or assumed to be one figure."""
+    model = None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
+    price, known = _published(model, endpoint, unit, on, prompts, catalog)
+    for own in scenario.assume_prices:
+        if model is None or catalog.model(own.model, scenario.prices_on) is not model or own.low < own.high:
+            continue
+        there = (own.channel or endpoint.channel, own.service or _service(endpoint))
+        if own.unit == unit and there == (endpoint.channel, _service(endpoint)):
+            per_million = Decimal(repr(own.low)) * (1000 if unit in TOOLS else 1)
+            price[~known] = whole(per_million * 10**6)
+            known[:] = True
+    return price, known
+
+
+def _published(
     model: ModelProfile | None, endpoint: Endpoint, unit: str, on: date, prompts: Ints, catalog: Catalog
 ) -> tuple[Ints, NDArray[np.bool_]]:
-    """Picodollars a token for each prompt, and whether that is known."""
     price, known = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=bool)
     factor = Decimal(1)
     if model is not None and endpoint.region == "regional" and unit not in TOOLS:
@@ -91,8 +107,7 @@ def percent_off(catalog: Catalog, where: tuple[str, str, str, str], term: str | 
 
 def flat_price(unit: str, endpoint: Endpoint, scenario: Scenario, catalog: Catalog, on: date) -> int | None:
     """Picodollars of one unit that no prompt changes the price of."""
-    model = None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
-    price, known = unit_prices(model, endpoint, unit, on, np.array([1]), catalog)
+    price, known = unit_prices(endpoint, unit, on, np.array([1]), scenario, catalog)
     return int(price[0]) if known[0] else None
 
 

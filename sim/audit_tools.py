@@ -19,7 +19,7 @@ from sim.scenario import Scenario
 
 Ints = NDArray[np.int64]
 
-_WORKED = (Outcome.SERVED, Outcome.TIMED_OUT, Outcome.UNFINISHED)
+_FREE = (Outcome.THROTTLED, Outcome.REJECTED, Outcome.FAILED)
 
 
 def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[Ints, NDArray[np.bool_]]:
@@ -31,7 +31,7 @@ def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[
         used = (asked[attempts.request] > 0) & np.isfinite(attempts.begin_s)
         for row in sorted(np.flatnonzero(used).tolist(), key=lambda k: (attempts.send_s[k], k)):
             endpoint = scenario.endpoints[records.endpoint_names[attempts.endpoint[row]]]
-            if endpoint.model is None or attempts.outcome[row] not in _WORKED:
+            if endpoint.model is None or attempts.outcome[row] in _FREE:
                 continue
             model = catalog.model(endpoint.model, scenario.prices_on)
             on = _day(scenario, float(attempts.send_s[row]))

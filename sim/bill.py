@@ -6,7 +6,7 @@ and so is every sum it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -40,6 +40,7 @@ class Line:
     note: str = ""
     list_price_pusd: int | None = None  # before the company's own terms; None: the list has no such price
     list_amount_pusd: int | None = None
+    between_pusd: tuple[int, int] | None = None  # the ends, where the price is an assumed range
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -79,6 +80,7 @@ class Node:
     known_pusd: int
     children: tuple[Node, ...] = ()
     lines: tuple[Line, ...] = ()
+    between_pusd: tuple[int, int] | None = None  # where the amount is a range
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class Bill:
     unused: tuple[Unused, ...] = ()
     charges: tuple[Charge, ...] = ()
     kinds: tuple[KindCost, ...] = ()
+    between: tuple[Bill, Bill] | None = None  # with every assumed price at its low, and at its high end
 
     @property
     def list_pusd(self) -> int | None:
@@ -194,7 +197,11 @@ class Bill:
     def without_columns(self) -> Bill:
         """The bill without its per-attempt columns, for keeping."""
         empty = np.empty(0, dtype=np.int64)
-        return replace(self, attempt_pusd=empty, unpriced=empty.astype(bool), usage_pusd=())
+        bare = replace(self, attempt_pusd=empty, unpriced=empty.astype(bool), usage_pusd=())
+        if self.between is None:
+            return bare
+        low, high = (end.without_columns() for end in self.between)
+        return replace(bare, between=(low, high))
 
 
 def total(amounts: Iterable[int | None]) -> int | None:
@@ -221,14 +228,33 @@ def tree(lines: Iterable[Line]) -> Node:
 def _branch(level: Level, name: str, lines: tuple[Line, ...], depth: int) -> Node:
     amount = total(line.amount_pusd for line in lines)
     known = sum(line.amount_pusd or 0 for line in lines)
+    ends = None if amount is not None else between(lines)
     if depth == len(_LEVELS):
-        return Node(level, name, amount, known, lines=lines)
+        return Node(level, name, amount, known, lines=lines, between_pusd=ends)
     below, key = _LEVELS[depth]
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(key(line), []).append(line)
     children = tuple(_branch(below, label, tuple(group), depth + 1) for label, group in groups.items())
-    return Node(level, name, amount, known, children)
+    return Node(level, name, amount, known, children, between_pusd=ends)
+
+
+def between(lines: Iterable[Line]) -> tuple[int, int] | None:
+    """The least and the most that lines come to; None while a price is wholly unknown."""
+    ends = [line.between_pusd if line.amount_pusd is None else (line.amount_pusd,) * 2 for line in lines]
+    if None in ends:
+        return None
+    return sum(end[0] for end in ends if end), sum(end[1] for end in ends if end)
+
+
+def spread(lines: Sequence[Line], low: Sequence[Line], high: Sequence[Line]) -> tuple[Line, ...]:
+    """Lines with the ends that the same lines have where every assumed price is at one end."""
+    return tuple(
+        line
+        if line.amount_pusd is not None or least.amount_pusd is None or most.amount_pusd is None
+        else replace(line, between_pusd=(least.amount_pusd, most.amount_pusd))
+        for line, least, most in zip(lines, low, high, strict=True)
+    )
 
 
 def merged(lines: Iterable[Line]) -> tuple[Line, ...]:
@@ -246,11 +272,16 @@ def _plus(a: Line, b: Line) -> Line:
         quantity=a.quantity + b.quantity,
         amount_pusd=total((a.amount_pusd, b.amount_pusd)),
         list_amount_pusd=total((a.list_amount_pusd, b.list_amount_pusd)),
+        between_pusd=between((a, b)) if total((a.amount_pusd, b.amount_pusd)) is None else None,
     )
 
 
 def _mean(pusd: int | None, n: int) -> int | None:
     return None if pusd is None else round(Fraction(pusd, n))
+
+
+def _mean_ends(ends: tuple[int, int] | None, n: int) -> tuple[int, int] | None:
+    return None if ends is None else (round(Fraction(ends[0], n)), round(Fraction(ends[1], n)))
 
 
 def mean_bill(bills: list[tuple[Line, ...]]) -> tuple[Line, ...]:
@@ -262,6 +293,7 @@ def mean_bill(bills: list[tuple[Line, ...]]) -> tuple[Line, ...]:
             quantity=line.quantity / n,
             amount_pusd=_mean(line.amount_pusd, n),
             list_amount_pusd=_mean(line.list_amount_pusd, n),
+            between_pusd=_mean_ends(line.between_pusd, n),
         )
         for line in merged(line for lines in bills for line in lines)
     )

@@ -243,9 +243,10 @@ def _gate(summary: Summary, *, fail_on_slo: bool, fail_above: float | None) -> N
     if failed:
         typer.echo(f"SLO not met: {', '.join(failed)}", err=True)
     cost = summary.costs.usd_per_month
-    dear = fail_above is not None and (cost.value is None or cost.value > fail_above)
+    most = cost.high if cost.value is None else cost.value
+    dear = fail_above is not None and (most is None or most > fail_above)
     if dear:
-        amount = "unknown" if cost.value is None else f"{cost.value:,.2f}"
+        amount = "unknown" if most is None else f"{most:,.2f}"
         typer.echo(f"cost a month is {amount} USD, above {fail_above:,.2f}", err=True)
     if failed or dear:
         raise typer.Exit(NOT_MET)

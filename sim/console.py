@@ -262,6 +262,8 @@ def _costs(summary: Summary) -> Table:
         "1,000 answers": costs.usd_per_thousand_answers,
         "1,000 adequate answers": costs.usd_per_thousand_adequate,
     }
+    if costs.usd_per_user_month is not None:
+        rows["user and month"] = costs.usd_per_user_month
     for what, found in rows.items():
         table.add_row(what, money(found), words.money_interval(found))
     return table

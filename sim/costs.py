@@ -17,8 +17,9 @@ line has no amount, the total has none, and the notes say why.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,12 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.money import PUSD_PER_USD, exact_sum
 from profiles.offers import TokenUnit, UnitPrice
-from sim.bill import Bill, Line, merged, total
+from sim.bill import Bill, Line, merged, spread, total
 from sim.chargeback import charges
 from sim.metered import gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
+from sim.scenario_prices import pinned
 from sim.stations.prompts import Prompts, prompts_of
 from sim.tariff import Seller, model_of, price_day, sellers
 from sim.tool_fees import Fee, free_price, tool_fees
@@ -39,6 +41,7 @@ from sim.waste import by_cause, by_kind, set_aside, unused
 Ints = NDArray[np.int64]
 
 HOURS_PER_MONTH = 730
+ENDS: tuple[Literal["low"], Literal["high"]] = ("low", "high")
 _BILLED = (
     Outcome.SERVED,
     Outcome.TIMED_OUT,
@@ -176,8 +179,22 @@ def bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
     """The exact bill of one run, warm-up included.
 
     Raises InputError when a price that is needed is not known, unless ``scenario.historical`` is set or
-    the model was never priced; then the amounts concerned are None and ``notes`` says why.
+    the model was never priced; then the amounts concerned are None and ``notes`` says why. Where a price is
+    an assumed range, so is the amount: None, with its ends in ``between`` and beside the line.
     """
+    found = _bill(records, scenario, catalog)
+    if not scenario.assume_prices:
+        return found
+    low, high = (_bill(records, at_end(scenario, end), catalog) for end in ENDS)
+    return replace(found, between=(low, high), lines=spread(found.lines, low.lines, high.lines))
+
+
+def at_end(scenario: Scenario, end: Literal["low", "high"]) -> Scenario:
+    """The scenario with every assumed price at one end of its range."""
+    return scenario.model_copy(update={"assume_prices": pinned(scenario.assume_prices, end)})
+
+
+def _bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
     n = len(records.attempts)
     ledger = _Ledger(records, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), [])
     _bill_tokens(ledger, scenario, catalog)

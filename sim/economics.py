@@ -20,21 +20,12 @@ class Economics:
 
 
 def economics(summary: Summary, users: float | None = None) -> Economics:
-    """The figures of a summary; with ``users`` also the month shared among so many."""
+    """The figures of a summary; ``users`` (by default those of the scenario) share the month."""
     found = summary.costs
     return Economics(
         found.usd_per_request,
         found.usd_per_thousand_answers,
         found.usd_per_thousand_adequate,
         found.usd_per_month,
-        None if users is None else _divided(found.usd_per_month, users, "USD/user/month"),
-    )
-
-
-def _divided(estimate: Estimate, by: float, unit: str) -> Estimate:
-    def part(value: float | None) -> float | None:
-        return None if value is None else value / by
-
-    return Estimate(
-        part(estimate.value), part(estimate.low), part(estimate.high), estimate.n, unit, estimate.note
+        found.usd_per_user_month if users is None else found.usd_per_month.over(users, "USD/user/month"),
     )

@@ -37,7 +37,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 @app.command("bill")
 def bill_command(
     run: RunArg,
-    users: Annotated[float | None, typer.Option(min=1, help="People the month is shared among.")] = None,
+    users: Annotated[
+        float | None, typer.Option(min=1, help="People the month is shared among; default: the scenario's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The bill of a stored run as a tree, with unit economics, chargeback and waste."""
@@ -117,6 +119,7 @@ def bill_document(name: str, found: BillSummary, units: Economics) -> dict[str, 
         "schema": "proflash/bill/v1",
         "scenario": name,
         "total_usd": _exact(found.total_pusd),
+        "between_usd": found.between_pusd and [_exact(end) for end in found.between_pusd],
         "list_total_usd": _exact(found.list_pusd),
         "tree": _node_document(tree(found.lines)),
         "economics": {key: value for key, value in asdict(units).items() if value is not None},
@@ -206,8 +209,10 @@ def _console() -> Console:
     return Console(width=max(width, 80), highlight=False)
 
 
-def _amount(pusd: int | None) -> str:
-    """USD to the micro-dollar."""
+def _amount(pusd: int | None, ends: tuple[int, int] | None = None) -> str:
+    """USD to the micro-dollar; a range where a price is assumed as one."""
+    if pusd is None and ends is not None:
+        return f"{usd(ends[0]):,.6f} to {usd(ends[1]):,.6f}"
     return "unknown" if pusd is None else f"{usd(pusd):,.6f}"
 
 
@@ -227,14 +232,21 @@ def _rows(node: Node, depth: int) -> Iterator[list[str]]:
     """Branches with their sums, leaves with their lines. Hours are priced per hour, tokens per million."""
     name = "  " * depth + node.name
     if node.children:
-        yield [name, "", "", "", _amount(node.amount_pusd), "", "", "", ""]
+        yield [name, "", "", "", _amount(node.amount_pusd, node.between_pusd), "", "", "", ""]
         for child in node.children:
             yield from _rows(child, depth + 1)
     for line in node.lines:
         listed = "" if line.list_price_pusd == line.unit_price_pusd else _price(line, line.list_price_pusd)
         origin = [line.source, line.as_of, line.grade, escape(line.note)]
         price = _price(line, line.unit_price_pusd)
-        yield [name, f"{line.quantity:,.10g}", price, listed, _amount(line.amount_pusd), *origin]
+        yield [
+            name,
+            f"{line.quantity:,.10g}",
+            price,
+            listed,
+            _amount(line.amount_pusd, line.between_pusd),
+            *origin,
+        ]
 
 
 def _price(line: Line, pusd: int | None) -> str:

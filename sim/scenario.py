@@ -46,6 +46,7 @@ from sim.scenario_client import (
 from sim.scenario_events import Event, Surroundings, check_event
 from sim.scenario_instances import Batching, Growth, Hardware, StepTime
 from sim.scenario_labels import Governance, Handling
+from sim.scenario_prices import AssumedPrice
 
 Channel = Literal["gemini_api", "vertex"]
 
@@ -272,6 +273,8 @@ class Scenario(Strict):
     governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
     limits_scopes: dict[Name, Limits] = Field(default={})  # limits that several endpoints share
     events: tuple[Event, ...] = ()  # what goes wrong, or changes, and when
+    assume_prices: tuple[AssumedPrice, ...] = ()  # ranges for what nobody publishes
+    users: Positive | None = None  # people the month is shared among
     free_allowance_share: Share = 1.0  # of free searches a day or month; the rest is used elsewhere
     budget_usd_per_month: Positive | None = None
     plan: PlanOptions = PlanOptions()

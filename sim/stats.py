@@ -27,6 +27,8 @@ BEYOND = 10  # samples that must lie above a quantile before it is reported
 class Estimate:
     """A figure with its interval; ``value`` None means unknown, and ``note`` says why.
 
+    An unknown value with ``low`` and ``high`` lies between them: a price is assumed as a range.
+
     ``low`` and ``high`` are None where no interval can be given (one replication, say); ``n`` is the
     number of samples behind the point: replications, or pooled requests for a percentile.
     """
@@ -50,6 +52,13 @@ class Estimate:
     def unknown(cls, unit: str, note: str, n: int = 0) -> Self:
         """No value, and the reason."""
         return cls(None, None, None, n, unit, note)
+
+    def over(self, divisor: float, unit: str) -> Self:
+        """The same divided by a known number."""
+        value, low, high = (
+            None if part is None else part / divisor for part in (self.value, self.low, self.high)
+        )
+        return type(self)(value, low, high, self.n, unit, self.note)
 
     @property
     def half_width(self) -> float | None:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from profiles.catalog import Catalog
 from profiles.errors import InputError
 from sim.audit_result import Audit, Check
-from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, mean_bill
+from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_bill
 from sim.costs import Costs, costs
 from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
@@ -52,6 +52,7 @@ class RunResult:
     audit: Audit
     series: Series
     happenings: tuple[Happening, ...]
+    cost_ends: tuple[Costs, Costs] | None = None  # at the ends of assumed prices
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
@@ -59,17 +60,15 @@ def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, c
     audit.require()
     measures = measure(records, scenario, catalog)
     total = measures.total.counts
-    rates = costs(
-        bill,
-        records,
-        scenario,
-        requests=total.requests,
-        served=total.served,
-        adequate=total.adequate,
-    )
+
+    def rates(one: Bill) -> Costs:
+        counts = {"requests": total.requests, "served": total.served, "adequate": total.adequate}
+        return costs(one, records, scenario, **counts)  # type: ignore[arg-type]
+
+    ends = None if bill.between is None else (rates(bill.between[0]), rates(bill.between[1]))
     replication = records.workload.luck.replication
     told = series(scenario, records), happenings(scenario, records)
-    return RunResult(replication, measures, rates, bill.without_columns(), audit, *told)
+    return RunResult(replication, measures, rates(bill), bill.without_columns(), audit, *told, ends)
 
 
 # --- the summary ------------------------------------------------------------------------------
@@ -147,6 +146,7 @@ class CostSummary:
     usd_per_request: Estimate
     usd_per_thousand_answers: Estimate
     usd_per_thousand_adequate: Estimate
+    usd_per_user_month: Estimate | None = None  # None: the scenario does not say how many users
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,7 @@ class BillSummary:
     unused: tuple[Unused, ...] = ()
     charges: tuple[Charge, ...] = ()
     kinds: tuple[KindCost, ...] = ()
+    between_pusd: tuple[int, int] | None = None  # the total, where a price is an assumed range
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,7 @@ def summarise(
         by_endpoint={name: _slice(group, seconds) for name, group in by_endpoint.items()},
         slo={name: _verdict(slices[name], spec) for name, spec in scenario.classes.items() if name in slices},
         loads={name: _load(group, scenario, catalog, name) for name, group in loads.items()},
-        costs=_costs([run.costs for run in runs], runs[0].bill.notes),
+        costs=_costs(runs, scenario.users),
         bill=_bill([run.bill for run in runs]),
         curve_q=CURVE_Q,
         curves=curves,
@@ -422,13 +423,28 @@ _COST_UNITS = {
 }
 
 
-def _costs(rates: Sequence[Costs], notes: Sequence[str]) -> CostSummary:
+def _costs(runs: Sequence[RunResult], users: float | None) -> CostSummary:
+    notes = runs[0].bill.notes
     why = "; ".join(notes) if notes else "nothing to divide the cost by, or an ability is unknown"
-    found = {
-        name: over_replications([getattr(one, name) for one in rates], unit, why)
-        for name, unit in _COST_UNITS.items()
-    }
-    return CostSummary(**found)
+    found = {name: _rate(runs, name, unit, why) for name, unit in _COST_UNITS.items()}
+    month = found["usd_per_month"]
+    return CostSummary(**found, usd_per_user_month=None if users is None else month.over(users, _PER_USER))
+
+
+def _rate(runs: Sequence[RunResult], name: str, unit: str, why: str) -> Estimate:
+    """A rate over replications; where prices are assumed ranges no value, but the ends of all of it."""
+    found = over_replications([getattr(run.costs, name) for run in runs], unit, why)
+    if found.value is not None or any(run.cost_ends is None for run in runs):
+        return found
+    ends = [
+        over_replications([getattr(run.cost_ends[k], name) for run in runs if run.cost_ends], unit, why)
+        for k in (0, 1)
+    ]
+    low, high = (ends[0].low or ends[0].value, ends[1].high or ends[1].value)
+    return Estimate(None, low, high, found.n, unit, f"between its ends: {why}")
+
+
+_PER_USER = "USD/user/month"
 
 
 def _bill(bills: Sequence[Bill]) -> BillSummary:
@@ -448,6 +464,7 @@ def _bill(bills: Sequence[Bill]) -> BillSummary:
         unused=first.unused,
         charges=first.charges,
         kinds=first.kinds,
+        between_pusd=first.between and between(first.lines),
     )
 
 

@@ -26,6 +26,7 @@ from sim.luck import Luck
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_events import Event, PriceChange
+from sim.scenario_prices import AssumedPrice
 from sim.timeline import Spell, Steps, models_over_time, of_kind, timeline
 
 DAY_S = 86_400
@@ -42,16 +43,31 @@ class Seller:
     offer: Offer | None
     may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
     changes: tuple[PriceChange, ...] = ()  # events that hold, in their order
+    assumed: tuple[AssumedPrice, ...] = ()  # of this model
 
     def unit_price(self, unit: TokenUnit, on: date, prompt_tokens: int = 0) -> UnitPrice:
         """The price of a unit on a day; InputError where it should be known and is not."""
         if self.offer is None:
             why = f"endpoint {self.endpoint} names no model, so its tokens have no price"
             return UnitPrice(None, note=why)
-        price = self.offer.unit_price(unit, on, prompt_tokens)
+        price, known_range = self._listed_or_assumed(self.offer, unit, on, prompt_tokens)
         for change in self.changes:
             price = _changed(price, change, unit)
-        return price if price.pusd is not None else UnitPrice(None, note=self.unknown(price.note))
+        if price.pusd is not None or known_range:
+            return price
+        return UnitPrice(None, note=self.unknown(price.note))
+
+    def _listed_or_assumed(
+        self, offer: Offer, unit: TokenUnit, on: date, prompt_tokens: int
+    ) -> tuple[UnitPrice, bool]:
+        """The price, and whether the scenario assumes it as a range (then it is None until it is pinned)."""
+        price = offer.unit_price(unit, on, prompt_tokens)
+        if price.pusd is not None:
+            return price, False
+        for assumed in self.assumed:
+            if assumed.fits(unit, self.channel, self.service):
+                return UnitPrice(assumed.pinned_pusd, None, "scenario", "", "assumed", assumed.words), True
+        return price, False
 
     def unknown(self, why: str) -> str:
         """The reason itself where a price may be unknown; else an InputError with it."""
@@ -158,7 +174,12 @@ def _seller(
         return Seller(name, endpoint.channel, NO_MODEL, service, None, True)
     offer = Offer(profile, endpoint.channel, service, endpoint.region, catalog.terms)
     unpriced = scenario.historical or not profile.prices
-    return Seller(name, endpoint.channel, profile.name, service, offer, unpriced, changes)
+    assumed = tuple(p for p in scenario.assume_prices if _of(p, profile, scenario, catalog))
+    return Seller(name, endpoint.channel, profile.name, service, offer, unpriced, changes, assumed)
+
+
+def _of(price: AssumedPrice, profile: ModelProfile, scenario: Scenario, catalog: Catalog) -> bool:
+    return catalog.model(price.model, scenario.prices_on).name == profile.name
 
 
 def service_of(endpoint: Endpoint) -> PriceService:

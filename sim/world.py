@@ -81,6 +81,8 @@ def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
     """
     if catalog is None:
         catalog = load_catalog(*(Path(path) for path in scenario.profiles))
+    for assumed in scenario.assume_prices:
+        catalog.model(assumed.model, scenario.prices_on)  # refuses a name that is none
     places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
     places, quotas = shared_quotas(places)
     return World(scenario, catalog, places, scenario.limits_scopes | quotas)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ExplicitCache
+from sim.scenario_prices import AssumedPrice
 from sim.timeline import what, when
 from sim.world import UNLIMITED, Place, World
 
@@ -44,6 +45,11 @@ def _of_study(world: World) -> Iterator[Assumption]:
         yield Assumption(
             what, "assumed", "scenario", f"{', '.join(scenario.uncertain)}; the intervals hold both"
         )
+    for price in scenario.assume_prices:
+        yield Assumption(f"{price.model}: price of {price.unit}", "assumed", "scenario", _why(price))
+    if scenario.free_allowance_share and any(spec.tools is not None for spec in scenario.classes.values()):
+        what = f"{scenario.free_allowance_share:.0%} of the free searches are this traffic's"
+        yield Assumption(what, "assumed", "scenario", "a run has the part that falls to it")
     if not scenario.client.cancel_on_timeout:
         yield Assumption(
             "Timeouts",
@@ -56,6 +62,10 @@ def _of_study(world: World) -> Iterator[Assumption]:
     )
     yield Assumption("A month", "assumed", "scenario", month)
     yield from _of_events(scenario)
+
+
+def _why(price: AssumedPrice) -> str:
+    return f"{price.words}. {price.why}".strip()
 
 
 def _of_events(scenario: Scenario) -> Iterator[Assumption]:

@@ -63,8 +63,15 @@ def _at_least(name: str, asked: float, found: Estimate) -> Requirement:
 
 
 def _at_most(name: str, asked: float, found: Estimate) -> Requirement:
-    met = None if found.value is None else found.value <= asked
+    met = _below(asked, found) if found.value is None else found.value <= asked
     return Requirement(name, asked, found, met, _one_sided(asked, found))
+
+
+def _below(asked: float, found: Estimate) -> bool | None:
+    """For a figure that is only known to lie in a range: whether all of it is below; None across the line."""
+    if found.low is None or found.high is None:
+        return None
+    return True if found.high <= asked else False if found.low > asked else None
 
 
 def _one_sided(asked: float, found: Estimate) -> bool:
@@ -96,14 +103,17 @@ def _shortfall(option: Verdicts) -> tuple[int, float]:
 
 
 def _monthly(option: Verdicts) -> float:
-    value = option.summary.costs.usd_per_month.value
-    return float("inf") if value is None else value
+    """What a month costs at most, as far as known."""
+    month = option.summary.costs.usd_per_month
+    known = month.high if month.value is None else month.value
+    return float("inf") if known is None else known
 
 
 def money(found: Estimate) -> str:
     """An amount a month with its interval, in words."""
     if found.value is None:
-        return f"an unknown cost ({found.note})"
+        between = found.low is not None and found.high is not None
+        return f"{words.money_a_period(found) if between else 'an unknown cost'} ({found.note})"
     interval = words.money_interval(found)
     return words.both(words.money_a_period(found), f"95% interval {interval}")
 

@@ -203,7 +203,7 @@ def _line_row(line: Line, depth: int) -> BillRow:
     return BillRow(
         depth,
         f"{words.unit(line.unit)}{service}",
-        words.picodollars(line.amount_pusd),
+        words.picodollars(line.amount_pusd, line.between_pusd),
         words.number(line.quantity),
         unit_price(line),
         source,
@@ -247,7 +247,7 @@ def _share(found: Estimate) -> Cell:
 
 def _cell(found: Estimate, point: Callable[[Estimate], str], interval: Callable[[Estimate], str]) -> Cell:
     """A figure over its interval; why it is unknown is a long story and goes below the table."""
-    return Cell(words.UNKNOWN) if found.value is None else Cell(point(found), interval(found))
+    return Cell(point(found)) if found.value is None else Cell(point(found), interval(found))
 
 
 def _reasons(label: str, *figures: Estimate) -> list[str]:

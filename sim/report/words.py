@@ -22,6 +22,7 @@ _PERIODS = {
     "USD/day": "a day",
     "USD/month": "a month",
     "USD/request": "a request",
+    "USD/user/month": "a user and month",
     "USD/1000 answers": "per 1,000 answers",
     "USD/1000 adequate answers": "per 1,000 adequate answers",
 }
@@ -61,9 +62,11 @@ def usd(value: float) -> str:
     return format_usd(Decimal(repr(float(value))))
 
 
-def picodollars(amount: int | None) -> str:
-    """An exact amount of the bill, rounded for people; ``unknown`` for None."""
-    return UNKNOWN if amount is None else format_usd(amount)
+def picodollars(amount: int | None, ends: tuple[int, int] | None = None) -> str:
+    """An exact amount of the bill, rounded for people; ``unknown`` for None, unless its ends are known."""
+    if amount is not None:
+        return format_usd(amount)
+    return UNKNOWN if ends is None else f"between {format_usd(ends[0])} and {format_usd(ends[1])}"
 
 
 def three_figures(value: float) -> str:
@@ -216,7 +219,11 @@ def verdict(met: bool | None, sure: bool = True) -> str:
 
 
 def _point(found: Estimate, write: Callable[[float], str]) -> str:
-    return UNKNOWN if found.value is None else write(found.value)
+    if found.value is not None:
+        return write(found.value)
+    if found.low is None or found.high is None:
+        return UNKNOWN
+    return f"between {write(found.low)} and {write(found.high)}"
 
 
 def _interval(
@@ -235,7 +242,7 @@ def _interval(
 
 def _with_period(text: str, found: Estimate) -> str:
     period = _PERIODS.get(found.unit)
-    return text if period is None or found.value is None else f"{text} {period}"
+    return text if period is None or text == UNKNOWN else f"{text} {period}"
 
 
 def _signed(unit_name: str) -> Callable[[float], str]:
