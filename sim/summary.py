@@ -20,6 +20,7 @@ from profiles.catalog import Catalog
 from profiles.errors import InputError
 from sim.audit_result import Audit, Check
 from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_bill
+from sim.cost_summary import CostSummary, Ends, cost_summary
 from sim.costs import Costs, costs
 from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
@@ -52,7 +53,7 @@ class RunResult:
     audit: Audit
     series: Series
     happenings: tuple[Happening, ...]
-    cost_ends: tuple[Costs, Costs] | None = None  # at the ends of assumed prices
+    cost_ends: Ends | None = None  # at the ends of assumed prices
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
@@ -134,19 +135,6 @@ class LoadSummary:
     peak_queue: Estimate
     peak_in_system: Estimate
     preemptions: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class CostSummary:
-    """Rates in USD, with intervals."""
-
-    usd_per_hour: Estimate
-    usd_per_day: Estimate
-    usd_per_month: Estimate
-    usd_per_request: Estimate
-    usd_per_thousand_answers: Estimate
-    usd_per_thousand_adequate: Estimate
-    usd_per_user_month: Estimate | None = None  # None: the scenario does not say how many users
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +270,9 @@ def summarise(
         by_endpoint={name: _slice(group, seconds) for name, group in by_endpoint.items()},
         slo={name: _verdict(slices[name], spec) for name, spec in scenario.classes.items() if name in slices},
         loads={name: _load(group, scenario, catalog, name) for name, group in loads.items()},
-        costs=_costs(runs, scenario.users),
+        costs=cost_summary(
+            [run.costs for run in runs], [run.cost_ends for run in runs], runs[0].bill.notes, scenario.users
+        ),
         bill=_bill([run.bill for run in runs]),
         curve_q=CURVE_Q,
         curves=curves,
@@ -411,40 +401,6 @@ def _load(loads: Sequence[Load], scenario: Scenario, catalog: Catalog, name: str
             [load.preemptions for load in loads], "preemptions", "nobody can be preempted here"
         ),
     )
-
-
-_COST_UNITS = {
-    "usd_per_hour": "USD/h",
-    "usd_per_day": "USD/day",
-    "usd_per_month": "USD/month",
-    "usd_per_request": "USD/request",
-    "usd_per_thousand_answers": "USD/1000 answers",
-    "usd_per_thousand_adequate": "USD/1000 adequate answers",
-}
-
-
-def _costs(runs: Sequence[RunResult], users: float | None) -> CostSummary:
-    notes = runs[0].bill.notes
-    why = "; ".join(notes) if notes else "nothing to divide the cost by, or an ability is unknown"
-    found = {name: _rate(runs, name, unit, why) for name, unit in _COST_UNITS.items()}
-    month = found["usd_per_month"]
-    return CostSummary(**found, usd_per_user_month=None if users is None else month.over(users, _PER_USER))
-
-
-def _rate(runs: Sequence[RunResult], name: str, unit: str, why: str) -> Estimate:
-    """A rate over replications; where prices are assumed ranges no value, but the ends of all of it."""
-    found = over_replications([getattr(run.costs, name) for run in runs], unit, why)
-    if found.value is not None or any(run.cost_ends is None for run in runs):
-        return found
-    ends = [
-        over_replications([getattr(run.cost_ends[k], name) for run in runs if run.cost_ends], unit, why)
-        for k in (0, 1)
-    ]
-    low, high = (ends[0].low or ends[0].value, ends[1].high or ends[1].value)
-    return Estimate(None, low, high, found.n, unit, f"between its ends: {why}")
-
-
-_PER_USER = "USD/user/month"
 
 
 def _bill(bills: Sequence[Bill]) -> BillSummary:
