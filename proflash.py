@@ -90,6 +90,7 @@ def _app() -> Typer:
     import sim.cli
     import sim.compare_cli
     import sim.money_cli
+    import sim.resilience_cli
     import sim.workload_cli
 
     app = typer.Typer(
@@ -105,6 +106,7 @@ def _app() -> Typer:
     app.add_typer(dashboard.cli.app)
     app.add_typer(sim.compare_cli.app)
     app.add_typer(sim.money_cli.app)
+    app.add_typer(sim.resilience_cli.app)
     app.add_typer(profiles.price_cli.app)
     app.add_typer(profiles.cli.app, name="profiles")
     app.add_typer(sim.workload_cli.app, name="workload")

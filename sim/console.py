@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiles.errors import InputError
+from profiles.money import PUSD_PER_USD
 from sim.experiments.assumptions import Assumption
 from sim.experiments.outlook import outlook
 from sim.experiments.plan import Option, Plan
@@ -64,6 +65,8 @@ def print_summary(summary: Summary) -> None:
     console.print(_costs(summary))
     if summary.events:
         console.print(_events(summary.events))
+    if (loop := _loop(summary)) is not None:
+        console.print(loop)
     for note in summary.bill.notes:
         console.print(f"note: {escape(note)}")
     console.print(_provenance(summary))
@@ -267,6 +270,27 @@ def _costs(summary: Summary) -> Table:
     for what, found in rows.items():
         table.add_row(what, money(found), words.money_interval(found))
     return table
+
+
+def _loop(summary: Summary) -> Table | None:
+    """From the 429 to the user who gives up: who called again, and what it cost; None where nobody did."""
+    total = summary.total
+    if len(summary.bill.kinds) <= 1 and not total.abandoned.value and not total.throttled_attempts.value:
+        return None
+    table = Table(title=f"calls a request: {_amplification(summary)}", title_justify="left")
+    for heading in ("calls", "in replication 0", "by the token"):
+        table.add_column(heading, justify="left" if heading == "calls" else "right")
+    for kind in summary.bill.kinds:
+        table.add_row(words.KINDS[kind.kind], f"{kind.attempts:,}", words.usd(kind.pusd / PUSD_PER_USD))
+    for what, found in (("met a 429", total.throttled_attempts), ("users who left", total.abandoned)):
+        if found.value:
+            table.add_row(what, count(found), "-")
+    return table
+
+
+def _amplification(summary: Summary) -> str:
+    found = summary.total.attempts_per_request.value
+    return words.UNKNOWN if found is None else f"{found:.2f}"
 
 
 def _provenance(summary: Summary) -> str:

@@ -6,6 +6,7 @@ Small state machines that know nothing of the engine; time is handed to them.
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from sim.scenario import Pacing
 from sim.stations.base import Call
@@ -46,7 +47,7 @@ class Pacer:
         limits = ((spec.rpm, False), (spec.input_tpm, True))
         self._buckets = [(Bucket(limit, spec.burst_share), by) for limit, by in limits if limit is not None]
         self._stale_s = spec.stale_s
-        self._uncounted: list[tuple[float, int]] = []  # sent since the counters were last put together
+        self._uncounted: deque[tuple[float, int]] = deque()  # when each call sent will be counted, its tokens
 
     def wait_s(self, now: float, input_tokens: int) -> float:
         """Seconds until a call may be sent; 0: now."""
@@ -55,17 +56,15 @@ class Pacer:
 
     def take(self, now: float, input_tokens: int) -> None:
         """A call was sent."""
-        self._uncounted.append((now, input_tokens))
-        if not self._stale_s:
-            self._count(now)
+        stale_s = self._stale_s
+        counted_s = math.ceil(now / stale_s) * stale_s if stale_s else now
+        self._uncounted.append((counted_s, input_tokens))
 
     def _count(self, now: float) -> None:
-        last_s = now if not self._stale_s else now // self._stale_s * self._stale_s
-        due = [entry for entry in self._uncounted if entry[0] <= last_s]
-        self._uncounted = self._uncounted[len(due) :]
-        for _, input_tokens in due:
+        while self._uncounted and self._uncounted[0][0] <= now:
+            counted_s, input_tokens = self._uncounted.popleft()
             for bucket, by_token in self._buckets:
-                bucket.take(last_s, input_tokens if by_token else 1)
+                bucket.take(counted_s, input_tokens if by_token else 1)
 
 
 class Gate:

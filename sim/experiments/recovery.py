@@ -7,8 +7,10 @@ what arrives during it is held back and comes all at once when it ends.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +19,12 @@ from profiles.errors import InputError
 from sim.engine.run import run_load
 from sim.luck import Luck
 from sim.metrics import meets_slo
-from sim.scenario import Client, Scenario
+from sim.scenario import RetryBudget, Scenario
 from sim.workload.columns import Workload
 from sim.workload.sample import sample
 from sim.world import World, resolve
 
+RECOVERY_SCHEMA = "proflash/recovery/v1"
 RECOVERED = 0.9  # of the goodput the same load has without a trigger
 BEGINS = 0.25  # of the duration: when the trigger begins
 LAST = 0.25  # of the duration: the end that is looked at
@@ -48,23 +51,46 @@ def recovery_map(
     loads: Sequence[float],
     triggers_s: Sequence[float],
     *,
-    clients: Mapping[str, Client] | None = None,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
     catalog: Catalog | None = None,
 ) -> dict[str, tuple[Cell, ...]]:
-    """A map of cells for each client (default: the scenario's own), loads outside, triggers inside.
+    """A map of cells for each variant (default: the scenario itself), loads outside, triggers inside.
 
-    The load is changed by compressing time between arrivals. Raises InputError for a load or trigger that
+    A variant is the scenario with other parts, e.g. ``{"client": frugal}`` or ``{"routing": shedding}``. The
+    load is changed by compressing time between arrivals. Raises InputError for a load or trigger that
     makes no sense, for a trigger that reaches into the last quarter, and for sessions: pauses do not scale.
     """
     _check(scenario, loads, triggers_s)
     found = {}
-    for label, client in (clients or {"as given": scenario.client}).items():
-        world = resolve(scenario.model_copy(update={"client": client}), catalog)
+    for label, parts in (variants or {"as given": {}}).items():
+        world = resolve(scenario.model_copy(update=dict(parts)), catalog)
         rows = ((load, _goodput(world, load, 0.0)[0]) for load in loads)
         found[label] = tuple(
             _cell(world, load, trigger_s, untouched) for load, untouched in rows for trigger_s in triggers_s
         )
     return found
+
+
+def usual_variants(scenario: Scenario, catalog: Catalog | None = None) -> dict[str, dict[str, Any]]:
+    """The scenario as given, with a retry budget of a tenth, and with shedding.
+
+    What is shed are calls beyond the most that were ever under way in an undisturbed run.
+    """
+    frugal = scenario.client.model_copy(update={"retry_budget": RetryBudget(share=0.1)})
+    records = run_load(resolve(scenario, catalog), _loaded(scenario, 1.0, 0))
+    most = max(station.peak_in_system for station in records.stations)
+    shedding = {"policy": "shed", "of": dict(scenario.routing), "max_in_flight": [most]}
+    return {
+        "as given": {},
+        "retry budget of 10%": {"client": frugal},
+        f"shed above {most} in flight": {"routing": shedding},
+    }
+
+
+def lost_from(cells: Sequence[Cell]) -> Cell | None:
+    """The least load, and there the shortest trigger, after which the system stays down; None: it never."""
+    lost = [cell for cell in cells if cell.trigger_s > 0 and not cell.recovered]
+    return min(lost, key=lambda cell: (cell.load, cell.trigger_s), default=None)
 
 
 def _check(scenario: Scenario, loads: Sequence[float], triggers_s: Sequence[float]) -> None:
@@ -110,3 +136,16 @@ def held_back(load: Workload, scenario: Scenario, trigger_s: float) -> Workload:
     begin_s = BEGINS * scenario.duration_s
     held = (load.arrival_s >= begin_s) & (load.arrival_s < begin_s + trigger_s)
     return replace(load, arrival_s=np.where(held, begin_s + trigger_s, load.arrival_s))
+
+
+def to_json(scenario: Scenario, found: Mapping[str, Sequence[Cell]]) -> str:
+    """One JSON document: the cells of every variant, and where each is lost from (null: nowhere)."""
+    maps = {
+        label: {
+            "cells": [{**asdict(cell), "recovered": cell.recovered} for cell in cells],
+            "lost_from": None if (lost := lost_from(cells)) is None else asdict(lost),
+        }
+        for label, cells in found.items()
+    }
+    document = {"schema": RECOVERY_SCHEMA, "scenario": scenario.name, "maps": maps}
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -14,6 +14,7 @@ from profiles.money import format_usd
 from sim.series import Happening
 from sim.stats import LEVEL, Estimate
 
+KINDS = {"first": "first calls", "retry": "retries", "hedge": "hedges", "escalation": "escalations"}
 UNKNOWN = "unknown"
 LEVEL_WORDS = f"{LEVEL:.0%} interval"
 

@@ -110,6 +110,10 @@ class Loaded(Station):
         prefill_s, first_s, total_s, tokens = (column[request] for column in self._columns[call.service])
         return Part(call, prefill_s, first_s - prefill_s, total_s - prefill_s, int(tokens))
 
+    def first_token_s(self, call: Call) -> float:
+        """See `Station.first_token_s`."""
+        return call.first_s
+
     def worked(self) -> Worked:
         """Every service begun."""
         return self._worked
@@ -130,6 +134,24 @@ def _columns(services: Services, k: int) -> tuple[list[float], list[float], list
 class AtAdmission(Loaded):
     """The speed of a call is that of the load it met."""
 
+    def prepare(self, clock: Clock, law: LoadLaw) -> None:
+        """Set the law; called once, before the clock starts."""
+        super().prepare(clock, law)
+        self._plans: dict[Call, tuple[int, float, int]] = {}  # row of the account, planned end, tokens
+
+    def cancel(self, call: Call, now: float) -> None:
+        """See `Station.cancel`; tokens are taken to come evenly."""
+        row, whole_s, tokens = self._plans[call]
+        share = (now - call.begin_s) / (whole_s - call.begin_s) if now < whole_s else 1.0
+        first_s = call.first_s if call.first_s <= now else math.nan
+        self._worked.first_s[row], self._worked.free_s[row] = first_s, now
+        self._worked.tokens[row] = math.floor(tokens * share)
+        super().cancel(call, now)
+
+    def _free(self, call: Call) -> None:
+        self._plans.pop(call, None)
+        super()._free(call)
+
     def _serve(self, call: Call, now: float) -> None:
         call.begin_s = now
         part, n = self._part(call), self.busy
@@ -146,6 +168,8 @@ class AtAdmission(Loaded):
         done = (
             part.tokens if free_s >= whole_s else math.floor(part.tokens * (free_s - now) / (whole_s - now))
         )
+        call.first_s = first_s
+        self._plans[call] = (len(self._worked.request), whole_s, part.tokens)
         self._worked.add(call, first_s if first_s <= free_s else math.nan, free_s, done)
 
 
@@ -182,12 +206,19 @@ class Throughout(Loaded):
     def _cancel(self, timer: Timer) -> None:
         """The client stops waiting and says so: work on a call that has begun and not ended is dropped."""
         call: Call = timer.value  # type: ignore[assignment]
-        if call not in self._parts:
-            return
-        now = self._clock.now
+        if call in self._parts:
+            self.cancel(call, self._clock.now)
+
+    def cancel(self, call: Call, now: float) -> None:
+        """See `Station.cancel`."""
         self._advance(now)
         part = self._parts[call]
         self._leave(part, now, math.floor(part.tokens * self._share_done(part)))
+
+    def first_token_s(self, call: Call) -> float:
+        """See `Station.first_token_s`: known once it has come."""
+        part = self._parts.get(call)
+        return call.first_s if part is None else part.began_to_answer_s
 
     def _share_done(self, part: Part) -> float:
         """Share of the work alone; tokens are taken to come evenly over it, as in every station."""
@@ -200,7 +231,7 @@ class Throughout(Loaded):
         call = part.call
         del self._parts[call]
         part.gone = True
-        call.free_s = now
+        call.free_s, call.first_s = now, part.began_to_answer_s
         self._worked.add(call, part.began_to_answer_s, now, tokens)
         self._free(call)
         self._plan(now)

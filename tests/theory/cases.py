@@ -4,7 +4,7 @@
     mapping = scenario_of(read_cases()["mmc-01"], requests=100_000, seed=1)
 
 The mapping can be written to a YAML file and run with ``proflash run``. Cases whose stations do not
-exist yet (preemption, abandonment, refill in ticks) are not in the file.
+exist yet (preemption, refill in ticks) are not in the file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from profiles.catalog import load_catalog
 
 REFERENCE = Path(__file__).with_name("reference_cases.json")
 WARMUP_SHARE = 0.05
@@ -203,6 +207,53 @@ def _retrial(p: Mapping, requests: float) -> Mapping:
     return single(poisson(rate), rate, station, requests, client=client)
 
 
+def _abandonment(p: Mapping, requests: float) -> Mapping:
+    """Who waits longer than patience leaves; who is served sees the first token at once, and stays."""
+    rate = p["arrival_rate_per_s"]
+    law = exponential(1 / p["service_rate_per_s"])
+    mapping = single(poisson(rate), rate, instances(law, p["servers"], first_token_share=0.0), requests)
+    mapping["classes"]["customer"]["patience"] = exponential(1 / p["abandonment_rate_per_s"])
+    return mapping
+
+
+FIRST, SECOND = "gemini-3.6-flash", "gemini-3.1-pro-preview"
+
+
+@cache
+def _ability(model: str) -> float:
+    found = load_catalog().model(model, date(2026, 11, 22)).quality.ability.value
+    assert found is not None
+    return found
+
+
+def _cascade(p: Mapping, requests: float) -> Mapping:
+    """A verifier without fault escalates what is inadequate: difficulty is set so that this is the share."""
+    rate, share = p["arrival_rate_per_s"], p["escalation_probability"]
+    first = instances(exponential(1 / p["stage1_service_rate_per_s"]), p["stage1_servers"], model=FIRST)
+    second = instances(exponential(1 / p["stage2_service_rate_per_s"]), p["stage2_servers"], model=SECOND)
+    routing = {"policy": "cascade", "of": {"policy": "static", "endpoint": "stage1"}, "to": "stage2"}
+    routing |= {"precision": 1.0, "recall": 1.0}
+    endpoints = {"stage1": first, "stage2": second}
+    mapping = study(poisson(rate), rate, endpoints, requests, routing=routing)
+    mapping["classes"]["customer"]["difficulty"] = constant(_ability(FIRST) + math.log(share / (1 - share)))
+    return mapping
+
+
+def _retries(p: Mapping, requests: float) -> Mapping:
+    """Calls that fail by a coin each, and backoff by the scenario's own rule."""
+    base_s, cap_s = p["backoff_base_s"], p["backoff_cap_s"]
+    backoff = {"base_s": base_s, "multiplier": p["backoff_multiplier"], "cap_s": cap_s}
+    client = {
+        "max_attempts": p["max_attempts"],
+        "backoff": backoff | {"jitter": p["jitter"].split()[0]},
+    }
+    station = {"buy": "payg", "latency": constant(0)}
+    mapping = single(poisson(1.0), 1.0, station, requests, client=client)
+    for_s = mapping["duration_s"] + p["max_attempts"] * cap_s
+    errors = {"kind": "errors", "at_s": 0.0, "for_s": for_s, "share": p["p_failure_per_attempt"]}
+    return mapping | {"events": [errors]}
+
+
 def batching(step_s: Mapping, max_batch: int) -> Mapping:
     """One machine that batches continuously."""
     return {"buy": "instances", "batching": {"max_batch": max_batch, "step_s": step_s}}
@@ -380,6 +431,9 @@ _BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
     "mmpp": _mmpp,
     "mt_inf": _sinusoid,
     "retrial": _retrial,
+    "erlang_a": _abandonment,
+    "cascade": _cascade,
+    "retry_iid": _retries,
     "mg1_ps": _processor_sharing,
     "continuous_batching": _continuous_batching,
     "priority_nonpreemptive": _cobham,

@@ -160,6 +160,17 @@ _OWN = {  # requests for 1 % measured here: the file has no figures for these
     ("priority-mmc-01", "p_wait"): 2e6,
     ("priority-mmc-01", "class1_mean_wait_s"): 5e6,
     ("priority-mmc-01", "class2_mean_wait_s"): 4e7,
+    ("cascade-01", "stage1_mean_response_s"): 2e6,
+    ("cascade-01", "stage1_p_wait"): 2e6,
+    ("cascade-01", "stage2_mean_response_s"): 6e6,
+    ("cascade-01", "stage2_p_wait"): 4e7,
+    ("cascade-01", "overall_mean_response_s"): 2e6,
+    ("cascade-01", "stage2_arrival_rate_per_s"): 2.65e5,
+    ("erlang-a-01", "mean_in_queue"): 2.1e7,
+    ("erlang-a-02", "mean_in_queue"): 1.6e6,
+    ("retry-iid-01", "p_attempt_2_is_made"): 2e5,
+    ("retry-iid-01", "mean_total_backoff_s_per_request"): 4.5e5,
+    ("retry-iid-02", "mean_total_backoff_s_per_request"): 1.7e6,
 }
 _EASY = 150_000.0  # utilisations and rates: two independent renewal counts, 2.576**2 * 2 / 0.01**2
 
@@ -181,7 +192,7 @@ def _settling(case: Case) -> float:
     That time holds about ``rho / (1 - sqrt(rho))**2`` arrivals in M/M/1 (Cohen 1969), no more elsewhere.
     """
     rho = case.metrics.get("utilization")
-    if rho is None or case.family in ("mmck", "erlang_b"):
+    if rho is None or case.family in ("mmck", "erlang_b", "erlang_a"):
         return 0.0
     return float(REPLICATIONS * rho / (1 - rho**0.5) ** 2 / WARMUP_SHARE)
 

@@ -136,6 +136,55 @@ def retrial(records: Records, scenario: Scenario, case: Case) -> Metrics:
     }
 
 
+def abandonment(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """A queue whose customers lose patience; all of them waited, until served or until they left."""
+    a = records.attempts
+    late = a.send_s >= scenario.study.warmup_s
+    left_queue_s = np.where(np.isnan(a.begin_s), a.end_s, a.begin_s)
+    served = ~np.isnan(a.begin_s)
+    wait_s = (left_queue_s - a.send_s)[late]
+    busy = time_average(a.begin_s[served], a.free_s[served], scenario)
+    return {
+        "p_wait": float((wait_s > 0).mean()),
+        "p_abandon": float((a.outcome == Outcome.ABANDONED)[late].mean()),
+        "mean_wait_all_s": float(wait_s.mean()),
+        "mean_in_queue": time_average(a.send_s, left_queue_s, scenario),
+        "utilization": busy / records.stations[0].servers,
+        **{f"p{round(100 * q)}_wait_all_s": quantile(wait_s, q) for q in (0.9, 0.95, 0.99)},
+        "throughput_per_s": float((served & late).sum() / scenario.measured_s),
+    }
+
+
+def cascade(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Two stages, the second for those whose first answer was not good enough."""
+    found = {
+        f"{name}_{key}": value
+        for k, name in enumerate(records.endpoint_names)
+        for key, value in station(records, scenario, index=k).items()
+    }
+    a, r = records.attempts, records.requests
+    warm = scenario.study.warmup_s
+    second = (a.endpoint == 1) & (a.send_s >= warm) & (a.send_s < scenario.duration_s)
+    late = r.arrival_s >= warm
+    return found | {
+        "stage2_arrival_rate_per_s": float(second.sum() / scenario.measured_s),
+        "overall_mean_response_s": float((r.end_s - r.arrival_s)[late].mean()),
+    }
+
+
+def retries(records: Records, scenario: Scenario, case: Case) -> Metrics:
+    """Independent failures: how often is tried, and how long waited in between."""
+    r = records.requests
+    late = r.arrival_s >= scenario.study.warmup_s
+    tries = r.attempts[late]
+    return {
+        "p_attempt_2_is_made": float((tries >= 2).mean()),
+        "attempts_per_request": float(tries.mean()),
+        "p_success": float((r.outcome == Outcome.SERVED)[late].mean()),
+        "mean_total_backoff_s_per_request": float((r.end_s - r.arrival_s)[late].mean()),
+    }
+
+
 def transient(records: Records, scenario: Scenario, case: Case) -> Metrics:
     """Number in system at given times, averaged over the queues of the run."""
     a, found = records.attempts, {}
@@ -254,6 +303,9 @@ _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "tandem": tandem,
     "routed_split": split,
     "retrial": retrial,
+    "erlang_a": abandonment,
+    "cascade": cascade,
+    "retry_iid": retries,
     "mg1_ps": sharing,
     "continuous_batching": batch,
     "priority_nonpreemptive": priorities,

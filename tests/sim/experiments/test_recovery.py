@@ -32,8 +32,8 @@ def scenario(**more):
 
 def test_a_high_load_stays_down_a_low_one_heals_and_a_retry_budget_heals_both():
     frugal = EAGER.model_copy(update={"retry_budget": RetryBudget(share=0.1)})
-    clients = {"eager": EAGER, "frugal": frugal}
-    found = recovery_map(scenario(), (0.3, 0.8), (0.0, 20.0), clients=clients)
+    variants = {"eager": {"client": EAGER}, "frugal": {"client": frugal}}
+    found = recovery_map(scenario(), (0.3, 0.8), (0.0, 20.0), variants=variants)
     cells = {name: {(c.load, c.trigger_s): c for c in row} for name, row in found.items()}
     eager, stuck = cells["eager"], cells["eager"][0.8, 20.0]
     assert eager[0.3, 20.0].recovered

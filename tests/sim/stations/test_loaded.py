@@ -218,3 +218,16 @@ def test_the_audit_notices_work_that_was_not_done(a_scenario, catalog):
     )
     found = audit(forged, spec, world, bill(records, spec, world))
     assert "work, flash" in {check.name for check in found.failures}
+
+
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+def test_a_client_that_drops_calls_frees_its_share(a_scenario, catalog, acts):
+    world = a_catalog(catalog, prefill_contention=0.2, pace_contention=0.2, acts=acts)
+    hedged = {"policy": "hedged", "of": {"policy": "static", "endpoint": "flash"}, "after_s": 4.0}
+    chat = {"patience": {"kind": "exponential", "mean": 30.0}}
+    spec = scenario(a_scenario, rate=0.6, chat=chat, duration_s=600.0)
+    records = run(spec.model_copy(update={"routing": hedged | {"budget_share": 0.5}}), world)
+    outcomes = set(records.attempts.outcome.tolist())
+    assert {Outcome.CANCELLED, Outcome.ABANDONED, Outcome.SERVED} <= outcomes
+    dropped = records.attempts.outcome == Outcome.CANCELLED
+    assert (records.attempts.free_s == records.attempts.end_s)[dropped].all()
