@@ -61,6 +61,8 @@ def print_summary(summary: Summary) -> None:
     """One study: totals, classes, endpoints, money."""
     console = _console()
     console.print(_classes(summary, f"{summary.scenario} under {summary.policy}"))
+    if summary.jobs:
+        console.print(_jobs(summary))
     console.print(_loads(summary))
     console.print(_costs(summary))
     if summary.events:
@@ -219,6 +221,20 @@ def _class_cells(part: SliceSummary, summary: Summary, name: str) -> list[str]:
         inside,
         share(part.adequate_share),
     ]
+
+
+def _jobs(summary: Summary) -> Table:
+    """When the last answer of a job came."""
+    table = Table(title="jobs: from the first call to the last answer", title_justify="left")
+    table.add_column("class")
+    for heading in ("jobs", "requests each", "p50", "p95", "wholly answered", "by the deadline"):
+        table.add_column(heading, justify="right")
+    for name, found in summary.jobs.items():
+        spans = (seconds(found.makespan_s[p]) for p in ("p50", "p95"))
+        in_time = "none asked" if found.in_time_share.value is None else share(found.in_time_share)
+        sizes = (count(found.jobs), count(found.requests_per_job))
+        table.add_row(name, *sizes, *spans, share(found.answered_share), in_time)
+    return table
 
 
 def _loads(summary: Summary) -> Table:

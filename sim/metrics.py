@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim.jobs import Jobs, measure_jobs
 from sim.orders import gsu_seconds
 from sim.quality import chances
 from sim.records import Kind, Leave, Outcome, Records
@@ -100,6 +101,7 @@ class Measures:
     loads: dict[str, Load]
     routes: dict[str, dict[str, int]]  # class: endpoint of the last attempt: requests
     by_label: dict[str, dict[str, Slice]]  # task_type, governance, region: word: its requests
+    jobs: dict[str, Jobs]  # of the classes that send them
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def measure(records: Records, scenario: Scenario, catalog: Catalog) -> Measures:
             label: dict(zip(words.names, _slices(rows, *rows.labels[label], len(words.names)), strict=True))
             for label, words in records.workload.labels.items()
         },
+        measure_jobs(records, scenario),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sim.distributions import Constant, Distribution, NonNegative, Normal, Positive, Share, Strict
-from sim.scenario_arrivals import Arrivals, Population
+from sim.scenario_arrivals import Arrivals, FanOut, Population, Profile, Varying
 from sim.scenario_caches import Prefixes, Queries
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
 from sim.scenario_media import Media, Tools
@@ -15,6 +15,7 @@ from sim.scenario_media import Media, Tools
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 RequestType = Literal["default", "dedicated", "shared"]
+LocalTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]  # "06:00", in quotes
 Modality = Literal["text", "image", "video", "audio", "pdf"]
 
 
@@ -151,12 +152,20 @@ class RequestClass(Strict):
     priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 0  # 0 is served first
     request_type: RequestType = "default"  # at a reservation: as it does, never spill, or bypass it
     deadline_s: Positive | None = None
+    deadline_at: LocalTime | None = None  # in its place: the next such moment on the wall
     patience: Distribution | None = None  # seconds a user waits for the first token; default: for ever
     needs: Needs = Needs()
     team: Name | None = None  # who is charged for it; default: the class itself
     task_type: TaskTypes | None = None  # one word, or words with weights; one a session or job
     governance: Governances | None = None  # of the data in it
     region: UserRegions | None = None  # where its users are
+
+    @property
+    def sends_jobs(self) -> bool:
+        """Whether requests of one instant belong together: the queries of a job, or a batch."""
+        arrivals = self.arrivals
+        whole = isinstance(arrivals, Profile | Varying) and arrivals.batch is not None
+        return self.session is None and (whole or isinstance(arrivals, FanOut))
 
     @model_validator(mode="after")
     def _arrivals_or_trace(self) -> Self:
@@ -175,6 +184,10 @@ class RequestClass(Strict):
         closed = isinstance(self.arrivals, Population)
         if closed and self.session is not None and self.session.task_retries is not None:
             raise ValueError("people of a population ask again anyway: remove session.task_retries")
+        if self.deadline_at is not None and (
+            self.deadline_s is not None or self.session is not None or closed
+        ):
+            raise ValueError("deadline_at is for single requests and jobs, in place of deadline_s")
         if self.session is not None and self.rank_correlation:
             raise ValueError(
                 "rank_correlation is for single requests: a session's prompts grow by its answers"

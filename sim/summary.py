@@ -22,6 +22,7 @@ from sim.audit_result import Audit, Check
 from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_bill
 from sim.cost_summary import CostSummary, Ends, cost_summary
 from sim.costs import Costs, costs
+from sim.jobs import JobSummary, summarise_jobs
 from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
 from sim.records import Records
 from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
@@ -210,6 +211,7 @@ class Summary:
     audit: AuditSummary
     provenance: Provenance
     by_label: dict[str, dict[str, SliceSummary]] = field(default_factory=dict)  # task_type, …: word
+    jobs: dict[str, JobSummary] = field(default_factory=dict)  # of the classes that send them
     series: Series | None = None  # of replication 0
     events: tuple[Happening, ...] = ()  # of replication 0
 
@@ -284,6 +286,7 @@ def summarise(
             label: {word: _slice([m.by_label[label][word] for m in measures], seconds) for word in words}
             for label, words in measures[0].by_label.items()
         },
+        jobs={name: summarise_jobs([m.jobs[name] for m in measures]) for name in measures[0].jobs},
     )
 
 

@@ -18,6 +18,7 @@ from sim.report.tables import (
     endpoints_table,
     events_table,
     is_close,
+    jobs_table,
     options_table,
     routing_table,
     verdict_table,
@@ -65,6 +66,7 @@ class Content:
     audit: str
     checks: Table
     provenance: tuple[tuple[str, str], ...]
+    jobs: Table | None = None  # when the last answer of a job came
     events: Table | None = None  # what happened in the run that is shown over time
 
 
@@ -107,6 +109,7 @@ def _plan_content(plan: Plan) -> Content:
         audit=_audit(options),
         checks=_checks(best.summary),
         provenance=_provenance(best.summary),
+        jobs=jobs_table(options),
         events=events_table(best.summary.events),
     )
 
@@ -134,6 +137,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         audit=_audit(options),
         checks=_checks(summary),
         provenance=_provenance(summary),
+        jobs=jobs_table(options),
         events=events_table(summary.events),
     )
 

@@ -24,6 +24,7 @@ def render_markdown(result: Plan | Summary, scenario: Scenario | None = None) ->
         _table(content.options),
         _table(content.differences),
         _table(content.verdicts),
+        _table(content.jobs),
         _table(content.routing),
         _table(content.events),
         f"## Assumptions\n\n{_assumptions(content)}" if content.assumptions.rows else "",

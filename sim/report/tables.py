@@ -148,6 +148,24 @@ def composition_table(options: Mapping[str, Summary], duration_s: float | None) 
     return Table("USD a month", ("option", *(words.unit(unit) for unit in units), "in all"), tuple(rows))
 
 
+def jobs_table(options: Mapping[str, Summary]) -> Table | None:
+    """Jobs of each class: when the last of their answers came; None where no class sends jobs."""
+    rows, notes = [], []
+    for label, one in options.items():
+        for name, found in one.jobs.items():
+            spans = (found.makespan_s["p50"], found.makespan_s["p95"])
+            notes += _reasons(f"{label}, {name}", *spans)
+            in_time = Cell("none asked") if found.in_time_share.value is None else _share(found.in_time_share)
+            size = Cell(words.count(found.jobs), f"{words.count(found.requests_per_job)} requests each")
+            all_told = (_share(found.answered_share), in_time)
+            rows.append((Cell(label), Cell(name), size, *map(_seconds, spans), *all_told))
+    if not rows:
+        return None
+    head = ("option", "class", "jobs a run", "median makespan", "p95", "wholly answered", "by the deadline")
+    caption = f"Jobs, from the first call to the last answer, with the {words.LEVEL_WORDS}"
+    return Table(caption, head, tuple(rows), None, tuple(dict.fromkeys(notes)))
+
+
 def routing_table(plan: Plan) -> Table:
     """Where each class goes under each option, and which criterion sent it there."""
     rows = []

@@ -211,11 +211,6 @@ def equilibrium(switch: Floats) -> Floats:
     return np.asarray(share / share.sum())
 
 
-def batched(spec: object) -> bool:
-    """Whether requests of one instant belong together: a job, or a batch."""
-    return isinstance(spec, FanOut) or (isinstance(spec, Profile | Varying) and spec.batch is not None)
-
-
 def cumulative_rate(spec: Hourly, span: Span) -> tuple[Floats, Floats]:
     """Knots of the expected number of arrivals: seconds from the start, and arrivals expected by then."""
     times = quarters(span)
@@ -239,4 +234,4 @@ def _inside(times: Floats, span: Span) -> Floats:
     return times[: int(np.searchsorted(times, span.duration_s))]
 
 
-__all__ = ["Span", "arrive", "batched", "cumulative_rate", "equilibrium"]
+__all__ = ["Span", "arrive", "cumulative_rate", "equilibrium"]

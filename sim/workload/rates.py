@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -141,6 +141,16 @@ def local_times(span: Span, times: Floats) -> list[datetime]:
     """What the clock on the wall shows at each of the times."""
     zone = ZoneInfo(span.timezone)
     return [(span.start_utc + timedelta(seconds=float(t))).astimezone(zone) for t in times]
+
+
+def clock_moments(local_time: str, span: Span) -> Floats:
+    """Seconds from the start of every moment at which the clock shows ``HH:MM``, to one past the end."""
+    zone = ZoneInfo(span.timezone)
+    hour, minute = map(int, local_time.split(":"))
+    first = span.start_utc.astimezone(zone).replace(hour=hour, minute=minute, second=0, microsecond=0)
+    days = math.ceil(span.duration_s / DAY_S) + 3
+    moments = [(first + timedelta(days=d)).astimezone(UTC) - span.start_utc for d in range(-1, days)]
+    return np.array([moment.total_seconds() for moment in moments])
 
 
 # --- what may be laid on top ---------------------------------------------------------------------

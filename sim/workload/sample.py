@@ -23,7 +23,6 @@ from sim.scenario import Population, RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
 from sim.timeline import Steps, crowding, timeline
-from sim.workload.arrivals import batched
 from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, draw_tasks, stays
 from sim.workload.columns import Workload
 from sim.workload.labels import draw_labels
@@ -31,7 +30,7 @@ from sim.workload.media import Draw as DrawExtra
 from sim.workload.media import draw_media, draw_tools
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
 from sim.workload.ranks import coupled
-from sim.workload.rates import Span
+from sim.workload.rates import Span, clock_moments
 from sim.workload.sessions import Draw, Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
@@ -99,8 +98,11 @@ def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, fa
         arrival_s = arrive_in_crowds(name, spec.arrivals, luck, span, factor)
     if spec.session is not None:
         return _conversations(name, spec, spec.session, arrival_s, luck, span, kept)
-    jobs = batched(spec.arrivals)
-    group = np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1 if jobs else np.full(len(arrival_s), -1)
+    group = (
+        np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1
+        if spec.sends_jobs
+        else np.full(len(arrival_s), -1)
+    )
     return _alone(name, spec, luck, arrival_s, group.astype(np.int32))
 
 
@@ -286,7 +288,6 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
     """All classes' rows as one workload, sorted by arrival; equal times keep the order of the classes."""
     sizes, groups = [len(load.arrival_s) for load in loads], [load.group for load in loads]
     specs = list(scenario.classes.values())
-    deadlines = [math.inf if spec.deadline_s is None else spec.deadline_s for spec in specs]
     order = np.argsort(np.concatenate([load.arrival_s for load in loads]), kind="stable")
 
     def column(name: str) -> NDArray[Any]:  # one at a time: ten million rows twice over would be a gigabyte
@@ -310,7 +311,9 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         thinking_tokens=column("thinking_tokens"),
         max_output_tokens=spread([spec.max_output_tokens or 0 for spec in specs], np.int32),
         priority=spread([spec.priority for spec in specs], np.int8),
-        deadline_s=spread(deadlines, np.float32),
+        deadline_s=np.concatenate([_deadlines(*pair, scenario) for pair in zip(specs, loads, strict=True)])[
+            order
+        ],
         difficulty=column("difficulty"),
         follows=_followed(_shifted([load.follows for load in loads], sizes), order),
         think_s=column("think_s"),
@@ -328,6 +331,17 @@ def _draw_by(luck: Luck) -> DrawExtra:
         return _values(where, law, luck, stream, n)
 
     return draw
+
+
+def _deadlines(spec: RequestClass, load: _Load, scenario: Scenario) -> NDArray[np.float32]:
+    """Seconds that each request of a class has, from its arrival."""
+    n = len(load.arrival_s)
+    if spec.deadline_at is None:
+        return np.full(n, math.inf if spec.deadline_s is None else spec.deadline_s, np.float32)
+    span = Span(scenario.duration_s, scenario.start_utc, scenario.timezone)
+    moments = clock_moments(spec.deadline_at, span)
+    due_s = moments[np.searchsorted(moments, load.arrival_s, side="right")]
+    return np.asarray(due_s - load.arrival_s, np.float32)
 
 
 def _until(loads: list[_Load], order: NDArray[np.intp]) -> Floats | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sim.jobs import JobSummary
 from sim.summary import (
     AuditSummary,
     BillSummary,
@@ -19,6 +20,7 @@ from sim.summary import (
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = {
     "Slices": SliceSummary,
+    "Jobs": JobSummary,
     "SLO": Verdict,
     "Load": LoadSummary,
     "Costs": CostSummary,
