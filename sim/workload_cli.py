@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,12 +30,13 @@ FormatOption = Annotated[
     str,
     typer.Option(
         "--format",
-        help="azure, burstgpt, mooncake, csv, jsonl, parquet, otel, litellm, langfuse, vertex-bigquery.",
+        help="azure, burstgpt, mooncake, bailian, csv, jsonl, parquet, otel, litellm, langfuse, "
+        "vertex-bigquery.",
     ),
 ]
 ColumnOption = Annotated[
     list[str] | None,
-    typer.Option("--column", help="KEY=NAME with KEY time, input, output, cached or session."),
+    typer.Option("--column", help="KEY=NAME with KEY time, input, output, cached, session or elapsed."),
 ]
 LenientOption = Annotated[
     bool,
@@ -55,12 +57,15 @@ def import_command(
     column: ColumnOption = None,
     lenient: LenientOption = False,
 ) -> None:
-    """Read a log of another program and write it as a CSV that scenarios replay (trace: {format: csv})."""
-    from sim.workload.loads import write_load
+    """Read a log of another program, however long, and write it sorted by time, as CSV or Parquet.
 
-    load = _read(file, name, column, lenient)
-    write_load(load, out)
-    typer.echo(f"{out}: {len(load):,} requests. Next: proflash workload describe {out}", err=True)
+    Scenarios replay the CSV (trace: {format: csv}); describe and fit read both.
+    """
+    from sim.workload.importers import import_file
+
+    written, tally = import_file(file, out, name, _columns(column), lenient=lenient)
+    _tell_faults(tally.path, tally.rows, tally.bad, tally.failed, tally.faults)
+    typer.echo(f"{out}: {written:,} requests. Next: proflash workload describe {out}", err=True)
 
 
 @app.command("describe")
@@ -217,15 +222,28 @@ def _given(
 
 
 def _read(path: Path, name: str, columns: list[str] | None, lenient: bool) -> Load:
+    """A log in memory; a file that ends in .parquet is one, whatever the format's default."""
     from sim.workload.importers import import_log
 
-    pairs = dict(_pair(text) for text in columns or ())
-    found = import_log(path, name, pairs, lenient=lenient)
-    if found.bad:
-        typer.echo(f"{path}: {found.bad:,} of {found.rows:,} rows left out", err=True)
-        for fault in found.faults:
-            typer.echo(f"  {fault}", err=True)
+    kind = "parquet" if name == "csv" and path.suffix == ".parquet" else name
+    found = import_log(path, kind, _columns(columns), lenient=lenient)
+    _tell_faults(path, found.rows, found.bad, found.failed, found.faults)
     return found.load
+
+
+def _tell_faults(path: Path, rows: int, bad: int, failed: int, faults: Iterable[str]) -> None:
+    if failed:
+        typer.echo(
+            f"{path}: {failed:,} of {rows:,} calls failed (no answer tokens) and are left out", err=True
+        )
+    if bad:
+        typer.echo(f"{path}: {bad:,} of {rows:,} rows left out", err=True)
+        for fault in faults:
+            typer.echo(f"  {fault}", err=True)
+
+
+def _columns(pairs: list[str] | None) -> dict[str, str]:
+    return dict(_pair(text) for text in pairs or ())
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,104 +1,31 @@
-"""Request logs of other programs, row by row into plain columns.
+"""Request logs of other programs into plain columns: in memory, or from file to file in bounded memory.
 
-A file is streamed; what stays in memory is some 40 bytes a row, so a log of ten million calls takes half a
-gigabyte however long its lines are. ``strict`` stops at the first bad row; ``lenient`` leaves bad rows out,
-counts them, and keeps the line numbers of the first ones. Rows may come in any order.
+``strict`` stops at the first bad row; ``lenient`` leaves bad rows out, counts them, and keeps what is wrong
+with the first ones. Rows may come in any order.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from profiles.errors import InputError, nearest
-from sim.workload.loads import Load
-from sim.workload.traces import MAX_TOKENS, opened
+from profiles.errors import InputError
+from sim.workload.loads import Load, load_columns, writing
+from sim.workload.log_files import read_blocks
+from sim.workload.log_formats import FORMATS, KEYS, fields_of
+from sim.workload.log_rows import BLOCK_ROWS, Block, Tally
 
-Row = Mapping[str, object]
-Shape = Literal["csv", "jsonl", "parquet"]
-_SHOWN = 20
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
+__all__ = ["FORMATS", "KEYS", "Imported", "import_file", "import_log"]
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Where a row keeps its time and tokens: the first of the dotted names that is there counts."""
-
-    shape: Shape
-    time: tuple[str, ...]
-    input: tuple[str, ...]
-    output: tuple[str, ...]
-    cached: tuple[str, ...] = ()
-    session: tuple[str, ...] = ()
-    time_unit_s: float = 1.0  # of a time that is a number
-
-
-FORMATS: dict[str, Fields] = {
-    "azure": Fields("csv", ("TIMESTAMP",), ("ContextTokens",), ("GeneratedTokens",)),
-    "burstgpt": Fields(
-        "csv", ("Timestamp",), ("Request tokens",), ("Response tokens",), session=("Session ID",)
-    ),
-    "csv": Fields(
-        "csv", ("arrival_s",), ("input_tokens",), ("output_tokens",), ("cached_tokens",), ("session",)
-    ),
-    "jsonl": Fields(
-        "jsonl", ("arrival_s",), ("input_tokens",), ("output_tokens",), ("cached_tokens",), ("session",)
-    ),
-    "parquet": Fields(
-        "parquet", ("arrival_s",), ("input_tokens",), ("output_tokens",), ("cached_tokens",), ("session",)
-    ),
-    # OpenTelemetry spans as JSON lines, semantic conventions for generative AI
-    "otel": Fields(
-        "jsonl",
-        ("startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime"),
-        ("attributes.gen_ai.usage.input_tokens", "attributes.gen_ai.usage.prompt_tokens"),
-        ("attributes.gen_ai.usage.output_tokens", "attributes.gen_ai.usage.completion_tokens"),
-        ("attributes.gen_ai.usage.cache_read.input_tokens", "attributes.gen_ai.usage.cached_tokens"),
-        ("attributes.gen_ai.conversation.id", "attributes.session.id"),
-        1e-9,
-    ),
-    "litellm": Fields(
-        "jsonl",
-        ("startTime", "start_time"),
-        ("prompt_tokens", "usage.prompt_tokens", "response.usage.prompt_tokens"),
-        ("completion_tokens", "usage.completion_tokens", "response.usage.completion_tokens"),
-        ("usage.prompt_tokens_details.cached_tokens", "response.usage.prompt_tokens_details.cached_tokens"),
-        ("session_id", "metadata.session_id"),
-    ),
-    "langfuse": Fields(
-        "jsonl",
-        ("startTime", "start_time"),
-        ("usageDetails.input", "usage.input", "usage.promptTokens", "promptTokens"),
-        ("usageDetails.output", "usage.output", "usage.completionTokens", "completionTokens"),
-        ("usageDetails.cache_read_input_tokens", "usageDetails.input_cached_tokens"),
-        ("sessionId", "traceId"),
-    ),
-    # the request-response log of Vertex AI in BigQuery, exported as JSON lines
-    "vertex-bigquery": Fields(
-        "jsonl",
-        ("logging_time", "loggingTime"),
-        ("full_response.usageMetadata.promptTokenCount", "full_response.usage_metadata.prompt_token_count"),
-        (
-            "full_response.usageMetadata.candidatesTokenCount",
-            "full_response.usage_metadata.candidates_token_count",
-        ),
-        (
-            "full_response.usageMetadata.cachedContentTokenCount",
-            "full_response.usage_metadata.cached_content_token_count",
-        ),
-        ("metadata.session_id",),
-    ),
-    "mooncake": Fields("jsonl", ("timestamp",), ("input_length",), ("output_length",), time_unit_s=1e-3),
-}
-KEYS = ("time", "input", "output", "cached", "session")
+RUN_ROWS = 1_000_000  # sorted together; a log that is nearly in order is merged with ease
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,202 +35,171 @@ class Imported:
     load: Load
     rows: int
     bad: int
+    failed: int  # calls without an answer, where the format tells so
     faults: tuple[str, ...]  # the first twenty: line, column, what was there, what would be right
 
 
 def import_log(
     path: Path, name: str, columns: Mapping[str, str] | None = None, *, lenient: bool = False
 ) -> Imported:
-    """Read a log in one of `FORMATS`; ``columns`` renames any of `KEYS`. Raises InputError."""
-    fields = _renamed(_fields(name), columns or {})
-    keep = _Columns()
-    faults: list[str] = []
-    rows = 0
-    for line, row in _rows(path, fields.shape):
-        rows += 1
-        try:
-            keep.add(fields, row)
-        except ValueError as error:
-            message = f"{path}, line {line}, {error}"
-            if not lenient:
-                raise InputError(f"{message}. --lenient leaves such rows out and counts them") from None
-            faults.append(message)
-            del faults[_SHOWN + 1 :]
-            keep.bad += 1
-    if not len(keep.time):
-        raise InputError(f"{path}: {rows} rows, none of which is a request in the {name} format")
-    return Imported(keep.load(fields), rows, keep.bad, tuple(faults[:_SHOWN]))
+    """Read a log in one of `FORMATS` into memory, some 56 bytes a row. Raises InputError.
+
+    ``columns`` renames any of `KEYS`.
+    """
+    tally = Tally(path, lenient)
+    blocks = [block for block in read_blocks(path, fields_of(name, columns or {}), tally) if len(block)]
+    _refuse_none(tally, name, sum(map(len, blocks)))
+    whole = Block.joined(blocks)
+    known = Load(
+        whole.time_s - whole.time_s.min(),
+        whole.input_tokens,
+        whole.output_tokens,
+        None if (whole.cached_tokens < 0).all() else np.maximum(whole.cached_tokens, 0),
+        None if (whole.session < 0).all() else _numbered(whole.session),
+        None if np.isnan(whole.elapsed_s).all() else whole.elapsed_s,
+    )
+    return Imported(known.at(known.arrival_s), tally.rows, tally.bad, tally.failed, tuple(tally.faults))
 
 
-def _fields(name: str) -> Fields:
-    if name not in FORMATS:
-        raise InputError(
-            f"--format: given {name!r}; right: one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
+def _refuse_none(tally: Tally, name: str, requests: int) -> None:
+    if not requests:
+        raise InputError(f"{tally.path}: {tally.rows} rows, none of which is a request in the {name} format")
+
+
+def _numbered(session: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Sessions as 0, 1, 2 ...; -1 stays."""
+    found = np.full(len(session), -1, dtype=np.int64)
+    known = session >= 0
+    found[known] = np.unique(session[known], return_inverse=True)[1]
+    return found
+
+
+# --- from file to file -------------------------------------------------------------------------------
+
+
+def import_file(
+    path: Path, out: Path, name: str, columns: Mapping[str, str] | None = None, *, lenient: bool = False
+) -> tuple[int, Tally]:
+    """Write a log as ``out`` (Parquet by that ending, else CSV), sorted by time from 0 on, in bounded memory.
+
+    Sorted runs of a million rows are kept on disk beside ``out`` and merged. Returns the requests
+    written. Raises InputError.
+    """
+    tally = Tally(path, lenient)
+    blocks = read_blocks(path, fields_of(name, columns or {}), tally)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".import-") as folder:
+            spool = _Spool(Path(folder) / "runs.parquet")
+            spool.fill(blocks)
+            _refuse_none(tally, name, spool.rows)
+            with writing(out, spool.kept) as write:
+                for block in spool.merged():
+                    write(load_columns(spool.load(block)))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
+    return spool.rows, tally
+
+
+class _Spool:
+    """Sorted runs on disk, a row group each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, 0
+        self.starts_s: list[float] = []
+        self.any = dict.fromkeys(("cached_tokens", "session", "elapsed_s"), False)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Optional columns in which something is known."""
+        return tuple(name for name, known in self.any.items() if known)
+
+    def fill(self, blocks: Iterator[Block]) -> None:
+        """Every row, in sorted runs."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds = [pa.float64(), pa.int64(), pa.int64(), pa.int64(), pa.int64(), pa.float64()]
+        schema = pa.schema(list(zip(Block.__slots__, kinds, strict=True)))
+        with pq.ParquetWriter(self.path, schema, compression="zstd") as writer:
+            for run in _runs(blocks):
+                order = np.argsort(run.time_s, kind="stable")
+                run = run.take(order)
+                self._note(run)
+                writer.write_table(pa.table(run.columns, schema=schema), row_group_size=len(run))
+
+    def _note(self, run: Block) -> None:
+        self.rows += len(run)
+        self.starts_s.append(float(run.time_s[0]))
+        self.any["cached_tokens"] |= bool((run.cached_tokens >= 0).any())
+        self.any["session"] |= bool((run.session >= 0).any())
+        self.any["elapsed_s"] |= bool((~np.isnan(run.elapsed_s)).any())
+
+    def merged(self) -> Iterator[Block]:
+        """All rows by time: of every run so much is held as may come next."""
+        import pyarrow.parquet as pq
+
+        later_s = np.minimum.accumulate([np.inf, *self.starts_s[:0:-1]])[::-1]  # earliest of later runs
+        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=65_536) as file:
+            waiting: list[_Run] = []
+            for k, later in enumerate(later_s):
+                waiting.append(_Run(file, k))
+                yield from _emitted(waiting, float(later))
+
+    def load(self, block: Block) -> Load:
+        """A block as requests, from time 0 on."""
+        known = self.any
+        return Load(
+            block.time_s - min(self.starts_s),
+            block.input_tokens,
+            block.output_tokens,
+            np.maximum(block.cached_tokens, 0) if known["cached_tokens"] else None,
+            block.session if known["session"] else None,
+            block.elapsed_s if known["elapsed_s"] else None,
         )
-    return FORMATS[name]
 
 
-def _renamed(fields: Fields, columns: Mapping[str, str]) -> Fields:
-    for key in columns:
-        if key not in KEYS:
-            raise InputError(f"--column: given {key!r}; right: one of {', '.join(KEYS)}{nearest(key, KEYS)}")
-    changes = {key: (column,) for key, column in columns.items()}
-    return replace(fields, **changes)  # type: ignore[arg-type]
+def _runs(blocks: Iterator[Block]) -> Iterator[Block]:
+    held: list[Block] = []
+    for block in blocks:
+        held.append(block)
+        if sum(map(len, held)) >= RUN_ROWS:
+            yield Block.joined(held)
+            held = []
+    if sum(map(len, held)):
+        yield Block.joined(held)
 
 
-class _Columns:
-    """The columns while they grow."""
+class _Run:
+    """One run while it is merged: its next rows."""
 
-    def __init__(self) -> None:
-        self.time, self.input, self.output = array("d"), array("q"), array("q")
-        self.cached, self.session = array("q"), array("q")
-        self.bad, self.any_cached = 0, False
-        self._ids: dict[str, int] = {}
+    def __init__(self, file: pq.ParquetFile, k: int) -> None:
+        self._batches = file.iter_batches(batch_size=BLOCK_ROWS // 4, row_groups=[k])
+        self.block: Block | None = None
+        self.next()
 
-    def add(self, fields: Fields, row: Row) -> None:
-        """One row; ValueError says what is wrong with it, and nothing is kept of it."""
-        time = _time(*_get(row, fields.time), fields.time_unit_s)
-        inputs = _tokens(*_get(row, fields.input), 1)
-        outputs = _tokens(*_get(row, fields.output), 1)
-        name, cached = _find(row, fields.cached)
-        seen = 0 if cached in (None, "") else min(_tokens(name, cached, 0), inputs)
-        _, session = _find(row, fields.session)
-        self.any_cached |= cached not in (None, "")
-        self.time.append(time)
-        self.input.append(inputs)
-        self.output.append(outputs)
-        self.cached.append(seen)
-        known = session in (None, "")
-        self.session.append(-1 if known else self._ids.setdefault(str(session), len(self._ids)))
-
-    def load(self, fields: Fields) -> Load:
-        """Sorted by time, from 0 on."""
-        times = np.array(self.time)
-        whole = Load(
-            times - times.min(),
-            np.array(self.input),
-            np.array(self.output),
-            np.array(self.cached) if self.any_cached else None,
-            np.array(self.session) if self._ids else None,
-        )
-        return whole.at(whole.arrival_s)
+    def next(self) -> None:
+        """The next rows; None after the last."""
+        batch = next(self._batches, None)
+        if batch is None:
+            self.block = None
+        else:
+            self.block = Block(*(np.asarray(column.to_numpy()) for column in batch.columns))
 
 
-# --- rows ------------------------------------------------------------------------------------------
-
-
-def _rows(path: Path, shape: Shape) -> Iterator[tuple[int, Row]]:
-    """Line number and row; a row that is none is an empty mapping with its text under ``""``."""
-    if shape == "parquet":
-        yield from _parquet(path)
-        return
-    with opened(path) as file:
-        if shape == "csv":
-            reader = csv.DictReader(file)
-            for row in reader:
-                yield reader.line_num, row
+def _emitted(waiting: list[_Run], before_s: float) -> Iterator[Block]:
+    """Rows of the runs that come before a time, in order; the rest goes on waiting."""
+    while waiting:
+        safe = min(before_s, *(float(run.block.time_s[-1]) for run in waiting if run.block is not None))
+        parts = []
+        for run in waiting:
+            assert run.block is not None
+            n = int(np.searchsorted(run.block.time_s, safe, side="right" if safe < before_s else "left"))
+            parts.append(run.block.take(slice(0, n)))
+            run.block = run.block.take(slice(n, None))
+            if not len(run.block):
+                run.next()
+        waiting[:] = [run for run in waiting if run.block is not None]
+        found = Block.joined(parts)
+        if not len(found):
             return
-        for line, text in enumerate(file, 1):
-            if text.strip():
-                yield line, _object(text)
-
-
-def _object(text: str) -> Row:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):
-        row = None
-    return row if isinstance(row, dict) else {"": text.strip()[:60]}
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    line = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=65_536):
-                for row in batch.to_pylist():
-                    line += 1
-                    yield line, row
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: not a Parquet file that can be read: {error}") from None
-
-
-def _find(row: Row, names: Iterable[str]) -> tuple[str, object]:
-    """The first of the dotted names that the row has, and what stands there."""
-    first = ""
-    for name in names:
-        first = first or name
-        if (found := _below(row, name)) is not None:
-            return name, found
-    return first, None
-
-
-def _below(row: object, name: str) -> object:
-    """The value under a dotted name; attributes' own names may hold dots, or be a list of key and value."""
-    if isinstance(row, str) and row.startswith("{"):
-        row = _object(row)  # some exports keep nested objects as text
-    if isinstance(row, list):
-        row = {str(a.get("key")): _any_value(a.get("value")) for a in row if isinstance(a, Mapping)}
-    if not isinstance(row, Mapping):
-        return None
-    if name in row:
-        return row[name]
-    head, dot, rest = name.partition(".")
-    return _below(row[head], rest) if dot and head in row else None
-
-
-def _any_value(value: object) -> object:
-    """The value in OpenTelemetry's ``{"intValue": "12"}``."""
-    return next(iter(value.values()), None) if isinstance(value, Mapping) else value
-
-
-def _get(row: Row, names: tuple[str, ...]) -> tuple[str, object]:
-    name, found = _find(row, names)
-    if found is None or found == "":
-        shown = row[""] if set(row) == {""} else sorted(map(str, row))
-        raise ValueError(
-            f"column {name}: nothing there among {str(shown)[:120]}; right: {' or '.join(names)}"
-        )
-    return name, found
-
-
-def _tokens(name: str, found: object, least: int) -> int:
-    right = f"a whole number of tokens, {least} to {MAX_TOKENS:,}"
-    try:
-        value = float(str(found))
-    except ValueError:
-        value = math.nan
-    if isinstance(found, bool) or not (least <= value <= MAX_TOKENS) or value != int(value):
-        raise ValueError(f"column {name}: given {str(found)[:60]!r}; right: {right}")
-    return int(value)
-
-
-def _time(name: str, found: object, unit_s: float) -> float:
-    """Seconds: of a number in the format's unit, or since 1970 of an ISO 8601 time (default: UTC)."""
-    if isinstance(found, datetime):
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    text = str(found)
-    try:
-        value = float(text) * unit_s
-    except ValueError:
-        value = _iso(text)
-    if isinstance(found, bool) or not abs(value) < 1e12:
-        raise ValueError(
-            f"column {name}: given {text[:60]!r}; right: seconds or a time: 2026-11-23T09:00:00Z"
-        )
-    return value
-
-
-def _iso(text: str) -> float:
-    """Seconds since 1970; NaN for what is no time. Digits past the microsecond count too."""
-    head, dot, tail = text.replace(" UTC", "+00:00").partition(".")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    try:
-        when = datetime.fromisoformat(head + tail[len(digits) :])
-    except ValueError:
-        return math.nan
-    whole = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    return whole + (float(f"0.{digits}") if dot and digits else 0.0)
+        yield found.take(np.argsort(found.time_s, kind="stable"))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,26 +26,30 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests in order of time: seconds from the first, tokens; ``session`` -1 where there is none."""
+    """Requests in order of time: seconds from the first, tokens; ``session`` -1 where there is none.
+
+    ``elapsed_s`` is how long the recorded calls took, NaN where that is not known.
+    """
 
     arrival_s: Floats
     input_tokens: Ints
     output_tokens: Ints
     cached_tokens: Ints | None = None
     session: Ints | None = None
+    elapsed_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Load:
         """The rows, in the order given."""
-        cached = None if self.cached_tokens is None else self.cached_tokens[rows]
-        session = None if self.session is None else self.session[rows]
-        return Load(self.arrival_s[rows], self.input_tokens[rows], self.output_tokens[rows], cached, session)
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {name: None if c is None else c[rows] for name, c in columns.items()}
+        return Load(**taken)
 
     def at(self, arrival_s: Floats) -> Load:
         """The same requests at other times, sorted again."""
-        moved = Load(arrival_s, self.input_tokens, self.output_tokens, self.cached_tokens, self.session)
+        moved = replace(self, arrival_s=arrival_s)
         order = np.argsort(arrival_s, kind="stable")
         return moved.take(order)
 
@@ -161,16 +169,44 @@ def rank_correlation(x: Ints, y: Ints) -> float | None:
 
 
 def write_load(load: Load, path: Path) -> None:
-    """A CSV (gzipped where the name ends in .gz) that ``trace: {format: csv}`` replays. Raises InputError."""
-    import gzip
+    """A file that `import_log` reads again: Parquet by that ending, else a CSV (gzipped by .gz).
 
-    names = ["arrival_s", "input_tokens", "output_tokens", "cached_tokens", "session"]
-    columns = [load.arrival_s, load.input_tokens, load.output_tokens, load.cached_tokens, load.session]
-    kept = [(name, column) for name, column in zip(names, columns, strict=True) if column is not None]
+    ``trace: {format: csv}`` replays the CSV. Raises InputError.
+    """
+    columns = load_columns(load)
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8") as file:
-            file.write(",".join(name for name, _ in kept) + "\n")
-            for row in zip(*(column.tolist() for _, column in kept), strict=True):
-                file.write(",".join(map(repr, row)) + "\n")
+        with writing(path, tuple(columns)[3:]) as write:
+            write(columns)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def load_columns(load: Load) -> dict[str, Floats | Ints]:
+    """The columns that are there, by name."""
+    columns = {f.name: getattr(load, f.name) for f in fields(load)}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+@contextmanager
+def writing(path: Path, optional: tuple[str, ...]) -> Iterator[Callable[[dict[str, Floats | Ints]], None]]:
+    """A function that adds columns to a file; ``optional`` names those besides times and lengths."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyarrow import csv as pa_csv
+
+    names = ("arrival_s", "input_tokens", "output_tokens", *optional)
+    schema = pa.schema([(name, pa.float64() if name.endswith("_s") else pa.int64()) for name in names])
+
+    def table(columns: dict[str, Floats | Ints]) -> pa.Table:
+        return pa.table({name: pa.array(columns[name], from_pandas=True) for name in names}, schema=schema)
+
+    with ExitStack() as stack:
+        if path.suffix == ".parquet":
+            writer = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+        else:
+            raw = gzip.open if path.suffix == ".gz" else open
+            file = stack.enter_context(raw(path, "wb"))
+            file.write((",".join(names) + "\n").encode())
+            style = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+            writer = stack.enter_context(pa_csv.CSVWriter(file, schema, write_options=style))
+        yield lambda columns: writer.write_table(table(columns))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from profiles.errors import InputError
@@ -72,15 +74,21 @@ def splice(first: Load, second: Load) -> Load:
 
 def _joined(loads: list[Load]) -> Load:
     """Loads as one; sessions of different loads stay apart."""
-    cached = [load.cached_tokens for load in loads]
     whole = Load(
         np.concatenate([load.arrival_s for load in loads]),
         np.concatenate([load.input_tokens for load in loads]),
         np.concatenate([load.output_tokens for load in loads]),
-        None if any(c is None for c in cached) else np.concatenate([c for c in cached if c is not None]),
+        _known([load.cached_tokens for load in loads]),
         _sessions(loads),
+        _known([load.elapsed_s for load in loads]),
     )
     return whole.at(whole.arrival_s)
+
+
+def _known(columns: list[Any]) -> Any:  # noqa: ANN401 - columns of any kind
+    """The columns as one; None where one of them is not there."""
+    there = [column for column in columns if column is not None]
+    return np.concatenate(there) if len(there) == len(columns) else None
 
 
 def _sessions(loads: list[Load]) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:

@@ -68,6 +68,9 @@ ROWS = {  # format: how a row is written for (second, input, output, cached, ses
     "mooncake": lambda t, i, o, c, s: json.dumps(
         {"timestamp": t * 1000, "input_length": i, "output_length": o, "hash_ids": []}
     ),
+    "bailian": lambda t, i, o, c, s: json.dumps(
+        {"chat_id": s, "parent_chat_id": -1, "timestamp": t, "input_length": i, "output_length": o, "turn": 1}
+    ),
 }
 HEADERS = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens",
@@ -92,11 +95,13 @@ def test_every_format_gives_the_same_columns_in_order_of_time(name, tmp_path):
     assert load.arrival_s == pytest.approx([0, 1, 2], abs=1e-5)
     assert load.input_tokens.tolist() == [100, 200, 300]
     assert load.output_tokens.tolist() == [10, 20, 30]
-    if load.cached_tokens is not None:
+    if name == "mooncake":
+        assert load.cached_tokens.tolist() == [0, 0, 0]  # no blocks
+    elif load.cached_tokens is not None:
         assert load.cached_tokens.tolist() == [0, 50, 100]
     if load.session is not None:
         assert load.session[1] == load.session[2] != load.session[0]
-    has_none = {"azure", "burstgpt", "mooncake"}
+    has_none = {"azure", "burstgpt", "bailian"}
     assert (load.cached_tokens is None) == (name in has_none)
     assert (load.session is None) == (name in {"azure", "mooncake"})
 
