@@ -8,6 +8,8 @@ from datetime import date, timedelta
 from profiles.errors import InputError
 from profiles.freshness import end_warning
 from profiles.prices import Service
+from sim.commitments import commitments
+from sim.experiments.spend_caps import caps
 from sim.scenario import PayAsYouGo
 from sim.scenario_batch import Batch
 from sim.world import Place, World
@@ -16,10 +18,15 @@ _HORIZON = timedelta(days=31)
 
 
 def outlook(world: World) -> tuple[str, ...]:
-    """One sentence for each price step and each end of a model in the month after ``prices_on``."""
-    start = world.scenario.prices_on
-    found = [line for place in world.places for line in _of_place(place, start, start + _HORIZON)]
-    return tuple(dict.fromkeys(found))
+    """What is ahead, a sentence each: price steps and ends of models, orders to their last day, spend caps.
+
+    Steps and ends are those in the month after ``prices_on``, or in the run if that is longer.
+    """
+    start, lasting = world.scenario.prices_on, timedelta(seconds=world.scenario.duration_s)
+    horizon = start + max(_HORIZON, lasting)
+    found = [line for place in world.places for line in _of_place(place, start, horizon)]
+    found += [commitment.sentence for commitment in commitments(world)]
+    return tuple(dict.fromkeys([*found, *caps(world)]))
 
 
 def _of_place(place: Place, start: date, end: date) -> Iterator[str]:

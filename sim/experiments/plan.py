@@ -16,10 +16,12 @@ from sim.experiments.executors import Progress
 from sim.experiments.explain import Reasoning, reasons_by_class
 from sim.experiments.outlook import outlook
 from sim.experiments.recommend import Requirement, Verdicts, recommend, requirements
+from sim.experiments.spend_caps import spend_warnings
 from sim.experiments.study import StudyRun, compare, differences
 from sim.scenario import Scenario
 from sim.stats import Estimate
 from sim.summary import Summary
+from sim.world import World
 
 PLAN_SCHEMA = "proflash/plan/v1"
 
@@ -112,8 +114,14 @@ def plan(
         sentence=chosen.sentence,
         reasons=chosen.reasons,
         assumptions=assumptions_of(world),
-        warnings=(*chosen.warnings, *outlook(world)),
+        warnings=(*chosen.warnings, *outlook(world), *_spend(options, chosen.label, world)),
     )
+
+
+def _spend(options: tuple[Option, ...], label: str, world: World) -> tuple[str, ...]:
+    """Caps on spend that the recommended option goes beyond."""
+    best = next(option for option in options if option.label == label)
+    return tuple(spend_warnings(best.summary, world.scenario, world.catalog))
 
 
 def routings(scenario: Scenario) -> dict[str, Mapping[str, Any]]:
