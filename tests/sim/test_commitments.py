@@ -84,12 +84,12 @@ API = {"buy": "payg", "model": "gemini-2.5-flash", "channel": "gemini_api"}
 
 @pytest.fixture(scope="module")
 def tiered(a_scenario):
-    """A tenth of a request a second, or a hundred times that, in one tier of the Developer API."""
+    """Two endpoints in one tier of the Developer API."""
 
-    def make(tier="tier1", prompt=2_000.0, **given):
+    def make(tier="tier1", answer=100.0, **given):
         chat = a_scenario().classes["chat"].model_dump(mode="json", exclude_none=True)
-        chat |= {"input_tokens": {"kind": "constant", "value": prompt}}
-        chat |= {"output_tokens": {"kind": "constant", "value": 100.0}}
+        chat |= {"input_tokens": {"kind": "constant", "value": 200.0}}
+        chat |= {"output_tokens": {"kind": "constant", "value": answer}}
         ends = {name: API | {"tier": tier} for name in ("pro", "flash")}
         return a_scenario(classes={"chat": chat}, endpoints=ends, replications=1, **given)
 
@@ -108,7 +108,7 @@ def test_a_tier_says_what_it_lets_an_account_spend(tiered):
 
 
 def test_a_plan_that_spends_more_than_its_tier_allows_says_so(tiered, catalog):
-    cheap, dear = tiered(prompt=200.0, runs_per_month=1.0), tiered(prompt=300_000.0)
+    cheap, dear = tiered(runs_per_month=1.0), tiered(answer=30_000.0)
     assert list(spend_warnings(study(cheap).summary, cheap, catalog)) == []
     summary = study(dear).summary
     month, ten_minutes = spend_warnings(summary, dear, catalog)
@@ -117,4 +117,5 @@ def test_a_plan_that_spends_more_than_its_tier_allows_says_so(tiered, catalog):
     once = dear.model_copy(update={"runs_per_month": 1.0})
     assert list(spend_warnings(summary, once, catalog)) == [ten_minutes]
     plain = dear.plan.model_copy(update={"mixed": ()})
-    assert month in plan(dear.model_copy(update={"plan": plain})).warnings
+    warned = plan(dear.model_copy(update={"plan": plain})).warnings
+    assert any("$250 a month at most; this spends $" in line for line in warned)
