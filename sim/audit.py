@@ -19,8 +19,9 @@ from sim.audit_money import money_checks
 from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
+from sim.prefix_rules import looks_up
 from sim.records import Attempts, Kind, Outcome, Reason, Records
-from sim.scenario import Endpoint, Scenario
+from sim.scenario import Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.timeline import timeline
@@ -151,11 +152,6 @@ def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     yield _sums(records, scenario, catalog, reads)
 
 
-def looks_up(endpoint: Endpoint) -> bool:
-    """Whether the run finds what is cached; else it is drawn with the load."""
-    return getattr(endpoint, "context_cache", None) is not None
-
-
 def _any_output(attempts: Attempts) -> Mask:
     return np.asarray((attempts.output_tokens != 0) | (attempts.thinking_tokens != 0))
 
@@ -166,7 +162,7 @@ def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mas
     output, thinking = attempts.output_tokens, attempts.thinking_tokens
     used = output.astype(np.int64) + thinking
     cap = _caps(records, scenario, catalog)
-    cut_short = _cancelled(attempts, scenario)
+    cut_short = _cancelled(attempts, scenario) | _lost(records)
     whole = (output == asked) | ((used == cap) & (output < asked) & (output >= 1))
     fine = (output >= 0) & (thinking >= 0) & (output <= asked) & (used <= cap) & (whole | cut_short)
     return np.asarray(~fine)
@@ -179,6 +175,12 @@ def _cancelled(attempts: Attempts, scenario: Scenario) -> Mask:
     if not client.cancel_on_timeout or client.timeout_s is None:
         return np.asarray(dropped)
     return np.asarray(dropped | (attempts.free_s >= attempts.send_s + client.timeout_s))
+
+
+def _lost(records: Records) -> Mask:
+    """Calls that stopped at an instant at which an instance was lost."""
+    lost_s = [lost_s for one in records.instances for lost_s, _ in one.down]
+    return np.isin(records.attempts.free_s, lost_s)
 
 
 def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.int64]:

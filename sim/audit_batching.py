@@ -36,7 +36,7 @@ def batching_checks(records: Records, spec: Batching, name: str, index: int) -> 
     most = max((int(m.members.max(initial=0)) for m in machines), default=0)
     yield Check(f"batch, {name}", most <= spec.max_batch, f"at most {most} of {spec.max_batch} on one")
     used = max((m.most_tokens for m in machines), default=0.0)
-    room = np.inf if spec.memory is None else spec.memory
+    room = spec.batch_memory
     yield Check(f"memory, {name}", used <= room, f"at most {used:.0f} tokens of {room:.0f} on one")
     off_s = max((m.worst_gap_s for m in machines), default=0.0)
     detail = f"intervals are off by at most {off_s:.2g} s"

@@ -140,9 +140,9 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
 
 def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
-    batching = isinstance(place.spec, Instances) and place.spec.batching is not None
-    batching |= isinstance(place.spec, Batch)
-    made = batching or place.load_law is not None  # audit_load counts the work under a load law
+    spec = place.spec
+    own = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
+    made = own or isinstance(spec, Batch) or place.load_law is not None  # audit_load counts work under a law
     return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
 
 

@@ -8,23 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.audit_batching import batching_checks
+from sim.audit_fleet import fleet_checks, preemption_checks
+from sim.audit_prefixes import prefix_checks
 from sim.audit_result import Check, check_rows
 from sim.records import Records
-from sim.scenario import Instances
+from sim.scenario import Instances, Scenario
 from sim.world import Place
 
 Mask = NDArray[np.bool_]
 
 
-def instance_checks(records: Records, place: Place, index: int) -> Iterator[Check]:
+def instance_checks(records: Records, scenario: Scenario, place: Place, index: int) -> Iterator[Check]:
     """The checks of one endpoint of instances."""
     spec = place.spec
     assert isinstance(spec, Instances)  # audit_limits asks
-    if spec.batching is None or spec.count == 1:  # one queue
+    managed = any(one.endpoint == place.name for one in records.instances)
+    if spec.batching is None or (spec.count == 1 and not managed):  # one queue
         wrong = _overtaken(records, index)
         yield check_rows(f"order, {place.name}", wrong, "began after a later call of no higher priority")
     if spec.batching is not None:
         yield from batching_checks(records, spec.batching, place.name, index)
+        yield from prefix_checks(records, spec.batching, place.name, index)
+    if managed:
+        yield from fleet_checks(records, scenario, spec, place.name, index)
+    if spec.preemptive and spec.batching is None:
+        yield from preemption_checks(records, place.name, index)
 
 
 def _overtaken(records: Records, index: int) -> Mask:

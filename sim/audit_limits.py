@@ -59,7 +59,7 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         if place.context_cache is not None:
             yield from cache_checks(records, place, index)
         if isinstance(place.spec, Instances):
-            yield from instance_checks(records, place, index)
+            yield from instance_checks(records, scenario, place, index)
         if place.load_law is not None:
             yield load_check(records, scenario, place, index)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from zoneinfo import ZoneInfo
@@ -123,15 +124,26 @@ def _instances_cost(
 
 
 def instances_paid(records: Records, scenario: Scenario) -> Check:
-    """Every instance is on the bill for as long as it was there: all of the run."""
+    """Every instance is on the bill for as long as it was there: all of the run, or while it existed."""
     wrong = []
     for name, endpoint in scenario.endpoints.items():
         rows = [row for row in records.usage if (row.endpoint, row.unit) == (name, "instance_hour")]
-        paid_s = sum(row.count * (min(row.end_s, scenario.duration_s) - row.begin_s) for row in rows)
-        due_s = endpoint.count * scenario.duration_s if isinstance(endpoint, Instances) else 0.0
+        paid_s = sum(row.count * max(min(row.end_s, scenario.duration_s) - row.begin_s, 0.0) for row in rows)
+        due_s = _there_s(records, scenario, name, endpoint)
         if abs(paid_s - due_s) > 1e-9 * due_s:
             wrong.append(f"{name}: {paid_s:g} instance-seconds paid, {due_s:g} were there")
     return Check("instances paid", not wrong, "; ".join(wrong) or "as many as there were")
+
+
+def _there_s(records: Records, scenario: Scenario, name: str, endpoint: Endpoint) -> float:
+    """Instance-seconds inside the run, from the instances themselves where they come and go."""
+    if not isinstance(endpoint, Instances):
+        return 0.0
+    end_s = scenario.duration_s
+    own = [one for one in records.instances if one.endpoint == name]
+    gone_s = [end_s if math.isnan(one.gone_s) else min(one.gone_s, end_s) for one in own]
+    there_s = sum(until - min(one.ordered_s, end_s) for one, until in zip(own, gone_s, strict=True))
+    return there_s if own else endpoint.count * end_s
 
 
 def _reservation_cost(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
+from sim import fleet_levels
 from sim.jobs import Jobs, measure_jobs
 from sim.orders import gsu_seconds
 from sim.quality import chances
@@ -88,6 +89,8 @@ class Load:
     peak_queue: int
     peak_in_system: int
     preemptions: int | None = None  # None where nobody can be preempted
+    mean_instances: float | None = None  # paid, warming and draining ones included; None where there are none
+    peak_instances: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +330,12 @@ def _loads(records: Records, scenario: Scenario, catalog: Catalog) -> dict[str, 
         present = _overlap(attempts.send_s[own], gone[own], window)
         use = busy / station.servers if np.isfinite(station.servers) else None
         spec = scenario.endpoints[station.endpoint]
+        mean_instances, most = None, None
+        if isinstance(spec, Instances):
+            there = fleet_levels.there(records, station.endpoint, spec)
+            mean_instances = _overlap(*there, window)
+            most = int(fleet_levels.level(there)[1].max(initial=0))
+            use = _slot_use(records, station.endpoint, spec, busy, window)
         if isinstance(spec, Provisioned):
             use = _reservation_use(records, scenario, i, spec, catalog)
         loads[station.endpoint] = Load(
@@ -337,13 +346,25 @@ def _loads(records: Records, scenario: Scenario, catalog: Catalog) -> dict[str, 
             peak_queue=station.peak_queue,
             peak_in_system=station.peak_in_system,
             preemptions=_preemptions(records, scenario, i) if preempts(spec) else None,
+            mean_instances=mean_instances,
+            peak_instances=most,
         )
     return loads
 
 
+def _slot_use(
+    records: Records, endpoint: str, spec: Instances, busy: float, window: tuple[float, float]
+) -> float | None:
+    """Calls in service as a share of the slots of instances that ran; None where none ever did."""
+    slots = _overlap(*fleet_levels.serving(records, endpoint, spec), window) * fleet_levels.slots_of(spec)
+    return busy / slots if slots else None
+
+
 def preempts(spec: Endpoint) -> bool:
     """Whether a call that has begun at an endpoint can be made to wait again."""
-    return isinstance(spec, Instances) and spec.batching is not None and spec.batching.growth is not None
+    if not isinstance(spec, Instances):
+        return False
+    return spec.preemptive or (spec.batching is not None and spec.batching.growth is not None)
 
 
 def _preemptions(records: Records, scenario: Scenario, index: int) -> int:

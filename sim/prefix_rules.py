@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from profiles.errors import InputError
 from profiles.schema import ModelProfile
-from sim.scenario import Endpoint
+from sim.scenario import Endpoint, Instances
 from sim.scenario_caches import ContextCache
+
+
+def looks_up(spec: Endpoint) -> bool:
+    """Whether the run finds what of a prompt is cached; else it is drawn with the load."""
+    keeps = isinstance(spec, Instances) and spec.batching is not None and spec.batching.prefix_cache_share > 0
+    return keeps or getattr(spec, "context_cache", None) is not None
+
+
+def minds_beginnings(spec: Endpoint) -> bool:
+    """Whether it matters at an endpoint what prompts have in common."""
+    batching = spec.batching if isinstance(spec, Instances) else None
+    return looks_up(spec) or (batching is not None and batching.balancing == "prefix_affinity")
 
 
 def least_cached_tokens(name: str, spec: Endpoint, model: ModelProfile | None) -> int:

@@ -45,6 +45,7 @@ class Reason(IntEnum):
     SERVER_ERROR = 10  # 5xx of a single call
     CONCURRENT = 11  # too many calls under way
     ENQUEUED_TOKENS = 12  # too many input tokens under way
+    INSTANCE_LOST = 20  # the instance that ran it was lost
     JOB_TOKENS = 25  # longer than all that batch jobs may hold
     HEDGED = 35  # lost the race against another call for the same request
     PATIENCE = 36  # the user had waited long enough
@@ -185,6 +186,23 @@ class Stays:
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance of an endpoint whose instances come and go; seconds, NaN where it never came to that.
+
+    It is paid from ``ordered_s`` to ``gone_s``, takes calls from ``ready_s`` to ``drain_s``, and then
+    finishes what it runs. ``down`` are the spells (lost, back) in which it ran nothing.
+    """
+
+    endpoint: str
+    number: int
+    ordered_s: float
+    ready_s: float
+    drain_s: float
+    gone_s: float
+    down: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """All of one replication: the load, what became of it, and the stations' own accounts."""
 
@@ -194,9 +212,10 @@ class Records:
     stations: tuple[StationLog, ...]
     ended_s: float  # when the clock stopped
     usage: tuple[Usage, ...] = ()
-    stays: Stays | None = None  # on instances that batch or preempt; None where there are none
+    stays: Stays | None = None  # on instances that batch, preempt or come and go; None where none do
     refusals: Refusals = NO_REFUSALS
     scopes: tuple[str, ...] = ()  # names of the limits that several endpoints share
+    instances: tuple[Instance, ...] = ()  # of endpoints where they come and go
 
     def in_service(self, endpoint: int) -> tuple[Floats, Floats]:
         """Begin and end of each stretch of service at an endpoint; a call that is preempted has several."""

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from profiles.errors import nearest
-from sim.distributions import Constant, Distribution, Finite, NonNegative, Positive, Share, Strict
+from sim.distributions import Constant, Finite, NonNegative, Positive, Share, Strict
 from sim.scenario_arrivals import (
     Arrivals,
     Clients,
@@ -43,8 +43,9 @@ from sim.scenario_client import (
     Pacing,
     RetryBudget,
 )
+from sim.scenario_endpoint import EndpointSpec
 from sim.scenario_events import Event, Surroundings, check_event
-from sim.scenario_instances import Batching, Growth, Hardware, StepTime
+from sim.scenario_instances import Batching, Failures, Growth, Hardware, Instances, Scaling, StepTime
 from sim.scenario_labels import Governance, Handling
 from sim.scenario_prices import AssumedPrice
 
@@ -98,26 +99,7 @@ class Contention(Strict):
     relaxed_s: Positive = 3_000.0
 
 
-class _Endpoint(Strict):
-    model: str | None = None
-    channel: Channel = "vertex"
-    latency: Distribution | None = None  # an explicit service-time law in place of the model's, seconds
-    first_token_share: Share = 1.0  # of that law's time, when the first answer token comes
-    thinking_level: str | None = None
-    region: Literal["global", "regional"] = "global"
-    then: Name | None = None  # a served request goes on to this endpoint (RAG: embed, then answer)
-
-    @model_validator(mode="after")
-    def _timed(self) -> Self:
-        self._check_law()
-        return self
-
-    def _check_law(self) -> None:
-        if self.model is None and self.latency is None:
-            raise ValueError("name a model, or give an explicit latency law")
-
-
-class PayAsYouGo(_Endpoint):
+class PayAsYouGo(EndpointSpec):
     """Pay as you go: as many calls at once as the limits let through.
 
     ``tier`` takes the limits published for the model; ``limits`` states them.
@@ -160,7 +142,7 @@ class Order(Strict):
         return self
 
 
-class Provisioned(_Endpoint):
+class Provisioned(EndpointSpec):
     """Provisioned throughput: a token budget per enforcement window; the excess spills whole or is refused.
 
     The output is estimated at admission as the running mean of settled answers, starting at
@@ -185,28 +167,6 @@ class Provisioned(_Endpoint):
         if (self.gsus is None) == (not self.orders):
             raise ValueError("give gsus (one order for all of the run) or orders (several, with times)")
         return self
-
-
-class Instances(_Endpoint):
-    """Own instances: ``count`` machines of ``slots`` concurrent requests, one queue by priority.
-
-    With ``batching`` the machines are simulated step by step instead: each has its own batch and queue.
-    """
-
-    buy: Literal["instances"]
-    count: Count = 1
-    slots: Count = 1
-    batching: Batching | None = None
-    queue_limit: Annotated[int, Field(strict=True, ge=0)] | None = None
-    usd_per_instance_hour: NonNegative | None = None
-
-    def _check_law(self) -> None:
-        if self.batching is None:
-            super()._check_law()
-        elif self.latency is not None or self.slots != 1:
-            raise ValueError(
-                "batching makes the times itself: leave out latency, and give batching.max_batch, not slots"
-            )
 
 
 Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | Batch | ResponseCache, Field(discriminator="buy")]
@@ -363,7 +323,7 @@ class Scenario(Strict):
 
     def _surroundings(self) -> Surroundings:
         own = {n: e for n, e in self.endpoints.items() if isinstance(e, Instances)}
-        makes_times = {name for name, spec in own.items() if spec.batching is not None}
+        makes_times = {name for name, spec in own.items() if spec.batching is not None or spec.preemptive}
         makes_times |= {name for name, spec in self.endpoints.items() if isinstance(spec, Batch)}
         caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
         timed = [name for name in self.endpoints if name not in makes_times]
@@ -455,6 +415,7 @@ __all__ = [
     "Contention",
     "Endpoint",
     "Evenly",
+    "Failures",
     "FanOut",
     "GammaRenewal",
     "Growth",
@@ -476,6 +437,7 @@ __all__ = [
     "Range",
     "RequestClass",
     "RetryBudget",
+    "Scaling",
     "Scenario",
     "Session",
     "Slo",

@@ -138,7 +138,7 @@ class InstanceLoss(_Event):
 
 
 Event = Annotated[
-    Outage | Errors | Brownout | QuotaCut | Failover | Spike | PriceChange | ModelSwitch,
+    Outage | Errors | Brownout | QuotaCut | Failover | Spike | PriceChange | ModelSwitch | InstanceLoss,
     Field(discriminator="kind"),
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,7 +23,8 @@ from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_
 from sim.cost_summary import CostSummary, Ends, cost_summary
 from sim.costs import Costs, costs
 from sim.jobs import JobSummary, summarise_jobs
-from sim.metrics import LATENCIES, Load, Measures, Slice, measure, share
+from sim.load_summary import LoadSummary, load_summary
+from sim.metrics import LATENCIES, Measures, Slice, measure, share
 from sim.records import Records
 from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
 from sim.scenario_file import scenario_hash
@@ -122,20 +123,6 @@ class Verdict:
     share: Estimate
     met: bool | None
     sure: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSummary:
-    """How busy one endpoint was."""
-
-    model: str | None
-    servers: int | None  # None where nothing queues
-    utilisation: Estimate
-    mean_in_service: Estimate
-    mean_in_system: Estimate
-    peak_queue: Estimate
-    peak_in_system: Estimate
-    preemptions: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +258,7 @@ def summarise(
         by_class=slices,
         by_endpoint={name: _slice(group, seconds) for name, group in by_endpoint.items()},
         slo={name: _verdict(slices[name], spec) for name, spec in scenario.classes.items() if name in slices},
-        loads={name: _load(group, scenario, catalog, name) for name, group in loads.items()},
+        loads={name: load_summary(group, scenario, catalog, name) for name, group in loads.items()},
         costs=cost_summary(
             [run.costs for run in runs], [run.cost_ends for run in runs], runs[0].bill.notes, scenario.users
         ),
@@ -383,27 +370,6 @@ def _verdict(one: SliceSummary, spec: RequestClass) -> Verdict:
     met = found.value >= asked
     sure = (found.low is not None and found.low >= asked) or (found.high is not None and found.high < asked)
     return Verdict(asked, found, met, sure=sure)
-
-
-def _load(loads: Sequence[Load], scenario: Scenario, catalog: Catalog, name: str) -> LoadSummary:
-    model = scenario.endpoints[name].model
-    servers = loads[0].servers
-
-    def mean(pick: Callable[[Load], float], unit: str) -> Estimate:
-        return t_interval([pick(load) for load in loads], unit)
-
-    return LoadSummary(
-        model=None if model is None else catalog.model(model, scenario.prices_on).name,
-        servers=int(servers) if np.isfinite(servers) else None,
-        utilisation=over_replications([load.utilisation for load in loads], "share", "no fixed capacity"),
-        mean_in_service=mean(lambda load: load.mean_in_service, "calls"),
-        mean_in_system=mean(lambda load: load.mean_in_system, "calls"),
-        peak_queue=mean(lambda load: load.peak_queue, "calls"),
-        peak_in_system=mean(lambda load: load.peak_in_system, "calls"),
-        preemptions=over_replications(
-            [load.preemptions for load in loads], "preemptions", "nobody can be preempted here"
-        ),
-    )
 
 
 def _bill(bills: Sequence[Bill]) -> BillSummary:

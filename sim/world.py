@@ -16,7 +16,7 @@ from sim.prefix_rules import least_cached_tokens
 from sim.scenario import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache
-from sim.scenario_events import ModelSwitch
+from sim.scenario_events import InstanceLoss, ModelSwitch
 from sim.scenario_labels import GOVERNANCE
 from sim.verdicts import cascade_of
 
@@ -96,7 +96,9 @@ def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> P
     limits = _limits(scenario, name, spec, model)
     scopes = getattr(spec, "scopes", ())
     later = _later(scenario, catalog, name, spec)
-    return Place(name, spec, model, limits, least_cached_tokens(name, spec, model), scopes, later)
+    place = Place(name, spec, model, limits, least_cached_tokens(name, spec, model), scopes, later)
+    _check_pace(place, scenario)
+    return place
 
 
 def _later(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> dict[str, ModelProfile]:
@@ -176,6 +178,24 @@ def _times(limits: Limits, share: float) -> Limits:
     counted = {name: getattr(limits, name) for name in ("rpm", "input_tpm", "rpd")}
     smaller = {name: max(1, int(share * value)) for name, value in counted.items() if value is not None}
     return limits.model_copy(update=smaller)
+
+
+def comes_and_goes(name: str, spec: Instances, scenario: Scenario) -> bool:
+    """Whether the number of an endpoint's instances changes in a run."""
+    lost = any(isinstance(event, InstanceLoss) and event.endpoint == name for event in scenario.events)
+    return lost or spec.scaling is not None or spec.failures is not None
+
+
+def _check_pace(place: Place, scenario: Scenario) -> None:
+    """Slots that give way, or come and go, cannot have calls slow each other down at the same time."""
+    spec = place.spec
+    if place.load_law is None or not isinstance(spec, Instances):
+        return
+    if spec.preemptive or comes_and_goes(place.name, spec, scenario):
+        raise InputError(
+            f"endpoints.{place.name}: given a model whose calls slow each other down (a measured load law), "
+            "on slots that give way or come and go; right: batching, or an explicit latency law"
+        )
 
 
 def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:

@@ -19,6 +19,7 @@ from sim.engine.conduct import conduct_of
 from sim.engine.events import Laws, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
+from sim.engine.instances import instance_station, lose_instances
 from sim.engine.tracked import TrackedClient
 from sim.orders import gsus_over_time
 from sim.policies import RoutingPolicy, build_policy
@@ -34,11 +35,9 @@ from sim.scenario_events import Event
 from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
 from sim.stations.batch_jobs import JobStation, turnarounds
-from sim.stations.batching import BatchingStation
 from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
 from sim.stations.eventful import attend
-from sim.stations.instances import InstanceStation
 from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
 from sim.stations.prompts import Prompts, counted, prompts_of
@@ -97,6 +96,7 @@ def build_floor(world: World, load: Workload) -> Floor:
             station = stations[place.name]
             seen = counted(load, station.prompts)
             attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
+        lose_instances(stations, spells, clock)
     for name, station in stations.items():
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None
@@ -158,7 +158,7 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
     if isinstance(place.spec, ResponseCache):
         station: Station = MemoryStation(*common)
     elif isinstance(place.spec, Instances):
-        station = _instances(place.spec, common, load)
+        station = instance_station(place, *common, load, site.scenario)
     elif isinstance(place.spec, Batch):
         station = _jobs(place, place.spec, common, load, site.scenario.prices_on)
     else:
@@ -172,13 +172,6 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
 
 
 _Common = tuple[str, int, Clock, Client, Services]
-
-
-def _instances(spec: Instances, common: _Common, load: Workload) -> Station:
-    if spec.batching is None:
-        return InstanceStation(*common, spec, _levels(load))
-    lengths = (load.input_tokens.tolist(), load.cached_tokens.tolist())
-    return BatchingStation(*common, spec, lengths, _levels(load))
 
 
 def _jobs(place: Place, spec: Batch, common: _Common, load: Workload, on: date) -> Station:
@@ -231,14 +224,6 @@ def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None
     if not isinstance(spec, PayAsYouGo) or spec.contention is None:
         return None
     return SharedPool(spec.contention, load.luck, place.name, scenario.start_utc.timestamp())
-
-
-def _levels(load: Workload) -> list[int] | None:
-    """Priorities of all requests; None where they are equal, so that nothing need be sorted."""
-    if not len(load) or (load.priority == load.priority[0]).all():
-        return None
-    levels: list[int] = load.priority.tolist()
-    return levels
 
 
 def reservations_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Steps[Reservation]:

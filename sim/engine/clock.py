@@ -6,7 +6,7 @@ an event object of our own, pushed at an absolute time, costs under one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -51,6 +51,7 @@ class Clock(simpy.Environment):
         super().__init__()
         self.heap: list[Any] = self._queue
         self.next_id = self._eid.__next__
+        self.background = 0  # events of processes that would go on for ever: alone they keep nothing going
 
     def at(self, time_s: float, event: object) -> None:
         """Fire ``event`` (a `Timer` or the like) at ``time_s``; equal times fire in the order they were set.
@@ -83,12 +84,26 @@ class Clock(simpy.Environment):
             self._now = time_s
             arrive(request, time_s)
 
-    def drain(self, until_s: float) -> None:
-        """Fire what is left up to ``until_s``, which may be infinite; what has become moot is dropped."""
-        while self._queue and self._queue[0][0] <= until_s:
-            if getattr(self._queue[0][3], "moot", False):
-                heappop(self._queue)
+    def go_on(self, process: Generator[Any, Any, None]) -> None:
+        """Start a process that would go on for ever; it has one event pending at any time."""
+        self.background += 1
+        self.process(process).callbacks.append(self._ended)
+
+    def _ended(self, process: object) -> None:
+        self.background -= 1
+
+    def drain(self, until_s: float, at_least_s: float = 0.0) -> None:
+        """Fire what is left up to ``until_s``, which may be infinite; what has become moot is dropped.
+
+        Processes started by `go_on` are stopped after ``at_least_s`` as soon as nothing else is left.
+        """
+        queue = self._queue
+        while queue and queue[0][0] <= until_s:
+            if getattr(queue[0][3], "moot", False):
+                heappop(queue)
                 continue
+            if len(queue) <= self.background and queue[0][0] > at_least_s:
+                return
             try:
                 self.step()
             except EmptySchedule:  # pragma: no cover - the loop's condition holds it off

@@ -25,6 +25,7 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     undecided = _log_unfinished(floor, ended_s)
     arrival_s = _arrivals(load, floor.client)
     log = floor.client.log.columns(arrival_s, floor.stations)
+    _cut_services(log, floor.stations)
     stays = _stays(log, floor.stations)
     attempts = _attempts(load, log, floor.stations)
     requests = _requests(arrival_s, attempts, floor.client)
@@ -32,7 +33,8 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     logs = tuple(station.log(ended_s) for station in floor.stations)
     usage = tuple(row for station in floor.stations for row in station.usage(ended_s))
     refused = floor.client.log.refusals()
-    return Records(load, requests, attempts, logs, ended_s, usage, stays, refused, floor.scopes)
+    instances = tuple(one for station in floor.stations for one in station.instances())
+    return Records(load, requests, attempts, logs, ended_s, usage, stays, refused, floor.scopes, instances)
 
 
 def _log_unfinished(floor: Floor, ended_s: float) -> list[int]:
@@ -130,6 +132,16 @@ def _as_told(
     drawn = np.stack([column.thinking for column in station.services.columns])
     worked.thinking[rows] = np.minimum(drawn[log.service[rows], log.request[rows]], tokens)
     worked.output[rows] = tokens - worked.thinking[rows]
+
+
+def _cut_services(log: LogColumns, stations: tuple[Station, ...]) -> None:
+    """Set right when services ended that were lost after the client had given up on them."""
+    for station in stations:
+        cut = station.cut_services()
+        if cut:
+            request, service = np.array(list(cut), dtype=np.float64).T
+            rows = _rows_of(log, request, np.full(len(cut), station.index), service)
+            log.free_s[rows] = list(cut.values())
 
 
 def _stays(log: LogColumns, stations: tuple[Station, ...]) -> Stays | None:

@@ -44,7 +44,7 @@ def run_load(world: World, load: Workload) -> Records:
     floor = build_floor(world, load)
     first = np.flatnonzero(load.follows < 0)  # the others come when their predecessors have been answered
     floor.clock.feed(first.tolist(), load.arrival_s[first].tolist(), floor.client.entrance)
-    floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s)
+    floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s, scenario.duration_s)
     return collect(load, floor, _ended_s(floor, scenario))
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from sim.bill import Line, Node, sold_by, tree
 from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement
+from sim.load_summary import LoadSummary
 from sim.report import words
 from sim.report.composition import monthly_by_unit
 from sim.report.words import clock, span
@@ -188,9 +189,23 @@ def endpoints_table(summary: Summary) -> Table:
         busy = Cell("") if load is None or load.utilisation.value is None else _share(load.utilisation)
         peak = Cell("") if load is None else Cell(words.count(load.peak_in_system))
         model = "" if load is None else load.model or "no model"
-        rows.append((Cell(name, model), Cell(words.count(part.requests)), busy, peak))
-    head = ("endpoint", "requests a run", "utilisation", "most at once")
-    return Table("Where requests were served", head, tuple(rows))
+        own = (Cell(""), Cell("")) if load is None else _own_instances(load)
+        rows.append((Cell(name, model), Cell(words.count(part.requests)), busy, peak, *own))
+    head = ("endpoint", "requests a run", "utilisation", "most at once", "instances", "preemptions")
+    kept = [k for k in range(len(head)) if k < 4 or any(row[k].text for row in rows)]
+    return Table(
+        "Where requests were served",
+        tuple(head[k] for k in kept),
+        tuple(tuple(row[k] for k in kept) for row in rows),
+    )
+
+
+def _own_instances(load: LoadSummary) -> tuple[Cell, Cell]:
+    """How many instances there were, and how often calls on them had to make room."""
+    mean, most, made = load.mean_instances, load.peak_instances, load.preemptions
+    number = "" if mean.value is None else f"{mean.value:.3g}"
+    detail = "" if most.value is None or most.value == mean.value else f"most {most.value:.3g}"
+    return Cell(number, detail), Cell("" if made.value is None else words.count(made))
 
 
 # --- the bill ---------------------------------------------------------------------------------

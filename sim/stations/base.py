@@ -15,7 +15,7 @@ import numpy as np
 from simpy.events import NORMAL
 
 from sim.engine.clock import Clock
-from sim.records import Outcome, Reason, StationLog, Usage
+from sim.records import Instance, Outcome, Reason, StationLog, Usage
 from sim.stations.prompts import NO_PROMPTS
 from sim.stations.service import Service
 
@@ -58,8 +58,8 @@ class Call:
         self.odd = False  # not the plain first call of a request: the log then keeps all of it
 
 
-def _nothing(call: Call) -> None:
-    """The planned end of a service that was cancelled before."""
+def overtaken(call: Call) -> None:
+    """The planned end of a service that was stopped before."""
 
 
 class Worked:
@@ -242,9 +242,15 @@ class Station:
 
     def cancel(self, call: Call, now: float) -> None:
         """Stop serving a call that the client no longer wants (it is done); its slot is free from here on."""
-        call.callbacks, call.moot = (_nothing,), True  # the event at its planned end
+        call.callbacks, call.moot = (overtaken,), True  # the event at its planned end
         call.free_s = now
         self._free(call)
+
+    def _change_busy(self, by: int, now: float) -> None:
+        busy = self.busy
+        self._busy_integral += busy * (now - self._busy_since_s)
+        self._busy_since_s = now
+        self.busy = busy + by
 
     def waiting(self) -> list[Call]:
         """Calls under way that are no events of the clock: those that have not begun."""
@@ -258,9 +264,17 @@ class Station:
         """After the run: times and tokens of the services where it made them; None where columns tell."""
         return None
 
+    def cut_services(self) -> dict[tuple[int, int], float]:
+        """After the run: when services ended that were lost with their instance, by request and service."""
+        return {}
+
     def stays(self) -> StayLog | None:
         """After the run, before `worked`: every stay on an instance; None where nobody kept count."""
         return None
+
+    def instances(self) -> list[Instance]:
+        """After the run: what became of each instance, where they come and go."""
+        return []
 
     def give_up(self, call: Call, now: float) -> None:
         """Hear that the client stopped waiting for a call that has not begun."""

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from sim.engine.clock import Clock, Timer
 from sim.records import Leave, Outcome, Reason, Usage
 from sim.scenario import Instances
-from sim.stations.balancing import balancer
+from sim.stations.balancing import Balancer
 from sim.stations.base import Call, Caller, Services, Station, Worked
 from sim.stations.growth import GrowingMachine
+from sim.stations.known import Known
 from sim.stations.line import make_line
 from sim.stations.machine import Machine, Sequence
+from sim.stations.prefix_store import PrefixStore
 from sim.stations.stays import StayLog
 
 
@@ -32,32 +34,41 @@ class BatchingStation(Station):
         client: Caller,
         services: Services,
         spec: Instances,
-        prompts: tuple[list[int], list[int]],
-        levels: list[int] | None,
+        known: Known,
+        balancer: Balancer,
     ) -> None:
-        """``prompts`` are all and cached tokens of every request, ``levels`` their priorities."""
+        """``known`` tells of every request, ``balancer`` which machine takes a call."""
         super().__init__(name, index, clock, client, services)
         assert spec.batching is not None  # build.py asks
         self._spec = spec.batching
         self.servers = spec.count * self._spec.max_batch
         self._clock = clock
         self._bound = math.inf if spec.queue_limit is None else spec.queue_limit
-        self._memory = math.inf if self._spec.memory is None else self._spec.memory
-        self._prompt, self._cached = prompts
-        self._levels = levels
-        self._machines = [self._machine(number) for number in range(spec.count)]
-        self._choose = balancer(self._spec.balancing)
+        self._memory = self._spec.batch_memory
+        self._known, self._balancer, self._gives_way = known, balancer, spec.preemptive
+        self._prompt, self._cached = known.prompt, known.cached
+        self.draws_cached = not self._spec.prefix_cache_share
+        self._machines: dict[int, Machine] = {}
+        self._open_at_first(spec.count)
         self._places: dict[Call, Machine] = {}
         self._begun = array("i", bytes(4 * len(self._prompt)))  # services begun of each request
         self._made: list[tuple[list[int], list[int]]] = []  # thoughts, all tokens; by service
         self._worked = Worked()
         self._stays = StayLog()
 
+    def _open_at_first(self, count: int) -> None:
+        for number in range(count):
+            self._machines[number] = self._machine(number)
+        self._balancer.changed(list(self._machines.values()))
+
     def _machine(self, number: int) -> Machine:
-        line = make_line(self._levels)
-        if self._spec.growth is None:
-            return Machine(self._spec, self._clock, self, line, number)
-        return GrowingMachine(self._spec, self._clock, self, line, number, self._levels)
+        spec, levels = self._spec, self._known.levels
+        store = PrefixStore(spec.prefix_memory, self._known.beginnings) if spec.prefix_cache_share else None
+        if spec.growth is None:
+            return Machine(spec, self._clock, self, make_line(levels), number, store)
+        return GrowingMachine(
+            spec, self._clock, self, make_line(levels), number, store, levels, gives_way=self._gives_way
+        )
 
     # --- the client's side ------------------------------------------------------------------------
 
@@ -79,7 +90,11 @@ class BatchingStation(Station):
             if self._cancels:
                 self._clock.at(expiry_s, Timer(self._cancel, call))  # before the client hears of it
             self.client.expire_at(expiry_s, call)
-        machine = self._places[call] = self._choose(self._machines, call)
+        self._place(call, now)
+
+    def _place(self, call: Call, now: float) -> None:
+        """Send a call to a machine."""
+        machine = self._places[call] = self._balancer.choose(call)
         machine.join(call, now)
 
     def give_up(self, call: Call, now: float) -> None:
@@ -145,7 +160,11 @@ class BatchingStation(Station):
         call.begin_s = now
         thoughts, tokens = (column[request] for column in self._tokens(k))
         prompt = self._prompt[request]
-        unread = 0 if self._spec.prefill_tokens_per_s is None else max(prompt - self._cached[request], 1)
+        if machine.prefixes is None:
+            cached = self._cached[request]
+        else:
+            cached = call.cached = machine.prefixes.find(request)
+        unread = 0 if self._spec.prefill_tokens_per_s is None else max(prompt - cached, 1)
         reserved = prompt + tokens if self._spec.growth is None else 0
         return Sequence(call, prompt, unread, thoughts, tokens, reserved)
 
@@ -174,11 +193,6 @@ class BatchingStation(Station):
         self._peak_queue = max(self._peak_queue, self.waiting_calls)
         self._peak_system = max(self._peak_system, self.in_system)
 
-    def _change_busy(self, by: int, now: float) -> None:
-        self._busy_integral += self.busy * (now - self._busy_since_s)
-        self._busy_since_s = now
-        self.busy += by
-
     def _tokens(self, k: int) -> tuple[list[int], list[int]]:
         """Thoughts, and thoughts with answers, of the k-th service of every request."""
         while k >= len(self._made):
@@ -197,7 +211,7 @@ class BatchingStation(Station):
 
     def worked(self) -> Worked:
         """Every service begun; one that the end of the run cuts, as it would end if it were left alone."""
-        for machine in self._machines:
+        for machine in self._machines.values():
             for sequence, end_s in _cut(machine):
                 self._worked.add(sequence.call, sequence.first_s, end_s, sequence.total)
             machine.batch.clear()
@@ -206,7 +220,7 @@ class BatchingStation(Station):
 
     def stays(self) -> StayLog:
         """Every stay in a batch; those that last are added with the end they would have."""
-        for machine in self._machines:
+        for machine in self._machines.values():
             for sequence in machine.members():
                 self._stays.add(sequence, machine.number, machine.end_s(sequence), machine.step, Leave.CUT)
         return self._stays
@@ -216,5 +230,6 @@ def _cut(machine: Machine) -> Iterator[tuple[Sequence, float]]:
     """Who is under way on a machine, and when it would end; who waits to come back, after all others."""
     ends = {sequence: machine.end_s(sequence) for sequence in machine.batch.values()}
     yield from ends.items()
+    last_s = max(machine.end_s(sequence) for sequence in machine.members()) if machine.paused else 0.0
     for sequence in machine.paused.values():
-        yield sequence, max(ends.values()) + sequence.steps * machine.least_step_s
+        yield sequence, last_s + sequence.steps * machine.least_step_s

@@ -13,6 +13,7 @@ from sim.scenario_instances import Batching
 from sim.stations.base import Call
 from sim.stations.line import Line
 from sim.stations.machine import Host, Machine, Sequence
+from sim.stations.prefix_store import PrefixStore
 
 
 class GrowingMachine(Machine):
@@ -29,12 +30,18 @@ class GrowingMachine(Machine):
         host: Host,
         line: Line,
         number: int = 0,
+        prefixes: PrefixStore | None = None,
         levels: list[int] | None = None,
+        *,
+        gives_way: bool = False,
     ) -> None:
-        """``levels`` are the priorities of all requests; None where all are equal."""
-        super().__init__(spec, clock, host, line, number)
+        """``levels`` are the priorities of all requests; None where all are equal.
+
+        ``gives_way``: a full batch makes room for a head of the queue that is more urgent, too.
+        """
+        super().__init__(spec, clock, host, line, number, prefixes)
         assert spec.growth is not None  # the station asks
-        self._levels = levels
+        self._levels, self._gives_way = levels, gives_way and levels is not None
         self._below = self._memory * (1 - spec.growth.watermark_share)
         self._swap_rate = spec.growth.swap_tokens_per_s
 
@@ -61,6 +68,17 @@ class GrowingMachine(Machine):
     def _make_room(self, now: float) -> None:
         while self._decoding and self._used + self._decoding > self._memory:
             self._preempt(self._victim(), now)
+        while self._gives_way and self._is_outranked():
+            self._preempt(self._victim(), now)
+
+    def _wants_in(self) -> bool:
+        return super()._wants_in() or (self._gives_way and self._is_outranked())
+
+    def _is_outranked(self) -> bool:
+        """Whether the batch is full and somebody in it is less urgent than the head of the queue."""
+        if self._members < self._most or not self.waiting or not self.batch or self._levels is None:
+            return False
+        return self._levels[self._head().request] < self._levels[self._victim().call.request]
 
     def _victim(self) -> Sequence:
         """Who joined last, among those of the least urgent priority that runs."""

@@ -24,6 +24,7 @@ from sim.records import Leave
 from sim.scenario_instances import Batching
 from sim.stations.base import Call
 from sim.stations.line import Line
+from sim.stations.prefix_store import PrefixStore
 
 _FIRST, _LAST = 1, 2  # what a milestone is: the first answer token, the last, or both
 
@@ -102,8 +103,17 @@ class Host(Protocol):
 class Machine:
     """The batch, the memory and the queue of one instance. A call reserves memory for its whole answer."""
 
-    def __init__(self, spec: Batching, clock: Clock, host: Host, line: Line, number: int = 0) -> None:
-        self.number, self.line, self.waiting = number, line, 0
+    def __init__(
+        self,
+        spec: Batching,
+        clock: Clock,
+        host: Host,
+        line: Line,
+        number: int = 0,
+        prefixes: PrefixStore | None = None,
+    ) -> None:
+        """``prefixes`` is what the instance keeps of prompts; None where the load says what is cached."""
+        self.number, self.line, self.waiting, self.prefixes = number, line, 0, prefixes
         self.batch: dict[Call, Sequence] = {}
         self.paused: dict[Call, Sequence] = {}  # who began, made room, and waits to come back
         self._clock, self._host = clock, host
@@ -111,7 +121,7 @@ class Machine:
         self._c = spec.step_s.per_kv_token_s
         self._rate, self._chunk, self._most = spec.prefill_tokens_per_s, spec.chunk_tokens, spec.max_batch
         self._members = 0  # in the batch until the step ends, cancelled or not
-        self._memory: float = math.inf if spec.memory is None else spec.memory
+        self._memory = spec.batch_memory
         self._reserved = 0
         self._at_s, self._step = 0.0, 0  # the last step that an event ended
         self._decoding = self._resident = 0
@@ -156,8 +166,12 @@ class Machine:
         if not self._members:
             self._at_s = now
             self._settle(now)
-        elif self._prefilling is None and self._fitting_head() is not None:
+        elif self._wants_in():
             self._stop_after_step(now)
+
+    def _wants_in(self) -> bool:
+        """Whether somebody could join when the present step ends."""
+        return self._prefilling is None and self._fitting_head() is not None
 
     def cancel(self, call: Call, now: float) -> Sequence:
         """Drop a call that has begun; in a batch, the step under way is still made."""
@@ -194,6 +208,8 @@ class Machine:
         self._leaving.clear()
         self._milestones.clear()
         self._due, self._stall_s = None, 0.0
+        if self.prefixes is not None:
+            self.prefixes.clear()
         return lost + back
 
     def vacate(self) -> list[Call]:
@@ -325,11 +341,16 @@ class Machine:
         """The head of the queue if there is room for it; nobody behind it may pass."""
         if self._members >= self._most or not self.waiting:
             return None
+        head = self._head()
+        return head if self._has_room(head) else None
+
+    def _head(self) -> Call:
+        """Who is next, where somebody waits."""
         head = self.line.popleft()
         while head.done and head not in self.paused:  # the client gave up on it
             head = self.line.popleft()
         self.line.appendleft(head)
-        return head if self._has_room(head) else None
+        return head
 
     def _admit(self, call: Call, now: float) -> None:
         self.line.popleft()
@@ -356,6 +377,8 @@ class Machine:
         sequence.joined, sequence.decode_s = self._step, now
         self._decoding += 1
         self._resident += sequence.resident
+        if self.prefixes is not None and sequence.prefill:
+            self.prefixes.keep(sequence.call.request)
         steps, to_first = sequence.steps, sequence.to_first
         if sequence.prefill and not to_first:
             sequence.first_s = now

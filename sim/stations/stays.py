@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from sim.records import Leave
+from sim.stations.base import Call
 from sim.stations.machine import Sequence
 
 FIELDS = (
@@ -24,3 +27,8 @@ class StayLog:
         steps = (sequence.begin_step, sequence.joined, end_step)
         tokens = (sequence.resident, sequence.prefill)
         self.rows.append((call.request, call.service, machine, *times, *steps, *tokens, how))
+
+    def add_service(self, call: Call, machine: int, begin_s: float, end_s: float, how: Leave) -> None:
+        """Note a stay in a slot, which knows no steps."""
+        times = (begin_s, math.nan, end_s)
+        self.rows.append((call.request, call.service, machine, *times, 0, -1, 0, 0, 0, how))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
+from sim.prefix_rules import minds_beginnings
 from sim.scenario import Population, RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
@@ -62,7 +63,7 @@ def sample(scenario: Scenario, luck: Luck) -> Workload:
     Raises InputError when a distribution draws what no request can be, or a trace cannot be read.
     """
     span = Span(scenario.duration_s, scenario.start_utc, scenario.timezone)
-    kept = any(getattr(spec, "context_cache", None) for spec in scenario.endpoints.values())
+    kept = any(minds_beginnings(spec) for spec in scenario.endpoints.values())
     spells = timeline(scenario, luck)
     loads = [
         _load(name, spec, luck, span, kept, crowding(spells, name)) for name, spec in scenario.classes.items()

@@ -4,7 +4,7 @@
     mapping = scenario_of(read_cases()["mmc-01"], requests=100_000, seed=1)
 
 The mapping can be written to a YAML file and run with ``proflash run``. Cases whose stations do not
-exist yet (preemption, refill in ticks) are not in the file.
+exist yet (refill in ticks) are not in the file.
 """
 
 from __future__ import annotations
@@ -304,6 +304,14 @@ def _cobham(p: Mapping, requests: float) -> Mapping:
     return by_priority(classes, batching({"intercept_s": step_s}, 1), requests)
 
 
+def _preemptive(p: Mapping, requests: float) -> Mapping:
+    """As Cobham's server, but it gives way; prompts take no time, so who resumes has lost nothing."""
+    mapping = _cobham(p, requests)
+    server = mapping["endpoints"]["queue"] | {"preemptive": True}
+    server["batching"] = server["batching"] | {"kv_tokens": 10**9, "growth": {}}
+    return mapping | {"endpoints": {"queue": server}}
+
+
 def _priority_mmc(p: Mapping, requests: float) -> Mapping:
     station = instances(exponential(1 / p["service_rate_per_s"]), p["servers"])
     return by_priority([(rate, 1.0) for rate in p["class_arrival_rates_per_s"]], station, requests)
@@ -437,6 +445,7 @@ _BUILDERS: dict[str, Callable[[Mapping, float], Mapping]] = {
     "mg1_ps": _processor_sharing,
     "continuous_batching": _continuous_batching,
     "priority_nonpreemptive": _cobham,
+    "priority_preemptive": _preemptive,
     "priority_mmc": _priority_mmc,
     "token_bucket": _token_bucket,
     "token_bucket_tick": _token_bucket_tick,

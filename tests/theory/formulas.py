@@ -115,6 +115,53 @@ def cobham_waits_s(rates: Sequence[float], mean_s: float, servers: int) -> list[
     return [delay_s / ((1 - before) * (1 - after)) for before, after in pairwise(loads)]
 
 
+def preemptive_responses_s(rates: Sequence[float], mean_s: float, servers: int) -> list[float]:
+    """Mean response of each class where the more urgent preempt: M/M/c with equal means, resume.
+
+    The first k classes never see the others, so together they are an M/M/c of their own.
+    """
+    found, before = [], 0.0
+    for k, rate in enumerate(rates, 1):
+        total = sum(rates[:k])
+        together = total * mmc(total, mean_s, servers).mean_response_s  # mean number in system, by Little
+        found.append((together - before) / rate)
+        before = together
+    return found
+
+
+def mm1_breakdowns_mean(rate: float, mean_s: float, mtbf_s: float, mttr_s: float) -> float:
+    """Mean number in an M/M/1 whose server fails, busy or idle (White and Christie 1958)."""
+    up, down, mu = 1 / mtbf_s, 1 / mttr_s, 1 / mean_s
+    both = up + down
+    return rate * (both**2 + up * mu) / (both * (down * mu - rate * both))
+
+
+def mmc_breakdowns_mean(
+    rate: float, mean_s: float, servers: int, mtbf_s: float, mttr_s: float, states: int = 400
+) -> float:
+    """Mean number in an M/M/c whose servers fail and are repaired each by itself.
+
+    The chain of (number in system, servers that work), cut at ``states`` and solved.
+    """
+    width = servers + 1
+    flow = np.zeros((states * width, states * width))
+    for n in range(states):
+        for up in range(width):
+            here = n * width + up
+            if n + 1 < states:
+                flow[here, here + width] = rate
+            if n:
+                flow[here, here - width] = min(n, up) / mean_s
+            if up:
+                flow[here, here - 1] = up / mtbf_s
+            if up < servers:
+                flow[here, here + 1] = (servers - up) / mttr_s
+    flow -= np.diag(flow.sum(axis=1))
+    balance = np.vstack([flow.T[1:], np.ones(len(flow))])
+    law = np.linalg.solve(balance, np.append(np.zeros(len(flow) - 1), 1.0))
+    return float(law @ np.repeat(np.arange(states), width))
+
+
 def batching_law(
     rate: float, tokens: float, step_s: tuple[float, float], most: int, states: int
 ) -> NDArray[np.float64]:

@@ -156,6 +156,7 @@ _OWN = {  # requests for 1 % measured here: the file has no figures for these
     ("mt-inf-02", "peak_level"): 6e5,
     ("mt-inf-02", "trough_level"): 9e5,
     ("mt-inf-02", "mean_level"): 3e5,
+    ("priority-preemptive-01", "utilization"): 4e5,
     ("priority-mmc-01", "utilization"): 3e5,
     ("priority-mmc-01", "p_wait"): 2e6,
     ("priority-mmc-01", "class1_mean_wait_s"): 5e6,

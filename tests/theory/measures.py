@@ -286,7 +286,7 @@ def priorities(records: Records, scenario: Scenario, case: Case) -> Metrics:
         wait_s = (a.begin_s - a.send_s)[mine]
         found[f"class{k + 1}_mean_wait_s"] = float(wait_s.mean())
         found[f"class{k + 1}_mean_response_s"] = float((a.end_s - a.send_s)[mine].mean())
-    busy = time_average(a.begin_s, a.end_s, scenario)
+    busy = time_average(*records.in_service(0), scenario)
     p_wait = float(((a.begin_s - a.send_s)[late] > 0).mean())
     return found | {"utilization": busy / records.stations[0].servers, "p_wait": p_wait}
 
@@ -309,6 +309,7 @@ _MEASURES: dict[str, Callable[[Records, Scenario, Case], Metrics]] = {
     "mg1_ps": sharing,
     "continuous_batching": batch,
     "priority_nonpreemptive": priorities,
+    "priority_preemptive": priorities,
     "priority_mmc": priorities,
     "mm1_transient": transient,
     "mmpp": modulated,

@@ -102,3 +102,21 @@ def test_one_server_is_the_same_by_every_road():
 
 def test_a_constant_rate_fills_an_infinite_station_exponentially():
     assert formulas.transient_level([2.0] * 200, 1.0, 5.0)[-1] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("times_s", [(20.0, 4.0), (5.0, 1.0), (300.0, 20.0)])
+def test_breakdowns_in_closed_form_and_as_a_chain_are_the_same(times_s):
+    closed = formulas.mm1_breakdowns_mean(0.4, 1.0, *times_s)
+    assert formulas.mmc_breakdowns_mean(0.4, 1.0, 1, *times_s) == pytest.approx(closed, rel=1e-6)
+
+
+def test_servers_that_never_fail_are_an_mmc():
+    found = formulas.mmc_breakdowns_mean(2.0, 1.0, 3, 1e12, 1.0)
+    assert found == pytest.approx(2.0 * formulas.mmc(2.0, 1.0, 3).mean_response_s, rel=1e-6)
+
+
+def test_preemptive_classes_give_the_reference_and_add_up():
+    """Two classes of equal means: the closed form of the reference case, with its second mean made equal."""
+    rho1, rho = 0.3, 0.7
+    exact = [1 / (1 - rho1), 1 / ((1 - rho1) * (1 - rho))]
+    assert formulas.preemptive_responses_s([0.3, 0.4], 1.0, 1) == pytest.approx(exact)

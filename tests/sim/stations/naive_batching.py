@@ -10,6 +10,7 @@ class Seq:
         self.done = self.kv = 0  # tokens made; keys and values in memory
         self.ready, self.left_to_read, self.in_host, self.preempted = False, 0, 0, 0
         self.begin = self.first = self.end = None
+        self.text, self.text_tokens, self.talk, self.history, self.found = -1, 0, name, 0, 0  # beginnings
 
     def emit(self, now):
         self.done += 1
@@ -23,9 +24,10 @@ class Machine:
     """One machine. ``watermark`` None: a call reserves room for its whole answer; else memory grows."""
 
     def __init__(self, *, a, b, c=0.0, rate=None, chunk=None, most, memory=float("inf"),
-                 watermark=None, swap=None):  # fmt: skip
+                 watermark=None, swap=None, gives_way=False, store=None):  # fmt: skip
         self.a, self.b, self.c, self.rate, self.chunk = a, b, c, rate, chunk
         self.most, self.memory, self.watermark, self.swap = most, memory, watermark, swap
+        self.gives_way, self.store = gives_way, store
         self.queue, self.running, self.stall = [], [], 0.0
 
     def enqueue(self, seq, in_front=False):
@@ -48,7 +50,10 @@ class Machine:
     def make_room(self):
         while self.watermark is not None:
             decoding = sum(s.ready for s in self.running)
-            if not decoding or self.in_use() + decoding <= self.memory:
+            full = decoding and self.in_use() + decoding > self.memory
+            outranked = self.gives_way and len(self.running) == self.most and self.queue
+            outranked = outranked and self.queue[0].priority < max(s.priority for s in self.running)
+            if not full and not outranked:
                 return
             victim = self.running[-1]
             for s in reversed(self.running):
@@ -67,7 +72,11 @@ class Machine:
             if not self.fits(self.queue[0]):
                 break
             head = self.queue.pop(0)
-            head.begin = now if head.begin is None else head.begin
+            if head.begin is None:
+                head.begin = now
+                if self.store is not None:
+                    head.found = self.store.find(head)
+                    head.unread = max(head.prompt - head.found, 1)
             if head.in_host:
                 head.kv, head.ready = head.in_host, True
                 self.stall += head.in_host / self.swap
@@ -78,31 +87,36 @@ class Machine:
                 head.left_to_read = head.unread + head.done
             self.running.append(head)
 
-    def step(self, now):
-        """Make one step; when it ends."""
+    def start(self, now):
+        """Begin a step; when it will end."""
         now += self.stall
         self.stall = 0.0
         reading = [s for s in self.running if not s.ready]
         if reading and self.chunk is None:
-            now += self.a + reading[0].left_to_read / self.rate
-            self.read_through(reading[0], now)
-        else:
-            decoding = [s for s in self.running if s.ready]
-            now += self.a + self.b * len(decoding) + self.c * sum(s.kv for s in decoding)
-            if reading:
-                read = min(self.chunk, reading[0].left_to_read)
-                now += read / self.rate
-                reading[0].left_to_read -= read
-            for s in decoding:
+            return now + self.a + reading[0].left_to_read / self.rate
+        decoding = [s for s in self.running if s.ready]
+        now += self.a + self.b * len(decoding) + self.c * sum(s.kv for s in decoding)
+        return now + min(self.chunk, reading[0].left_to_read) / self.rate if reading else now
+
+    def finish(self, now):
+        """The step ends; who has made the last token leaves."""
+        reading = [s for s in self.running if not s.ready]
+        if reading:
+            reading[0].left_to_read -= min(self.chunk or 10**12, reading[0].left_to_read)
+        if not reading or self.chunk is not None:
+            for s in [s for s in self.running if s.ready]:
                 s.kv += 1
                 s.emit(now)
-            if reading and reading[0].left_to_read == 0:
-                self.read_through(reading[0], now)
+        if reading and reading[0].left_to_read == 0:
+            self.read_through(reading[0], now)
+        done = [s for s in self.running if s.end is not None]
         self.running = [s for s in self.running if s.end is None]
-        return now
+        return done
 
     def read_through(self, seq, now):
         seq.ready, seq.kv = True, seq.prompt + seq.done
+        if self.store is not None:
+            self.store.keep(seq)
         seq.emit(now)
 
 
@@ -115,5 +129,67 @@ def simulate(sequences, **rules):
         machine.make_room()
         machine.admit(now)
         assert machine.watermark is None or machine.in_use() <= machine.memory
-        now = machine.step(now) if machine.running else coming[0].send
+        if machine.running:
+            now = machine.start(now)
+            machine.finish(now)
+        else:
+            now = coming[0].send
     return sequences
+
+
+class Store:
+    """Prefixes kept by a machine: a list, the least recently used first."""
+
+    def __init__(self, room):
+        self.room, self.kept = room, []
+
+    def use(self, key, tokens):
+        self.kept = [entry for entry in self.kept if entry[0] != key]
+        if tokens <= self.room:
+            self.kept.append((key, tokens))
+        while sum(tokens for _, tokens in self.kept) > self.room:
+            self.kept.pop(0)
+
+    def find(self, seq):
+        found = 0
+        for key, most in ((("text", seq.text), seq.text_tokens), (("talk", seq.talk), seq.history)):
+            held = dict(self.kept).get(key)
+            if most and held is not None:
+                self.use(key, held)
+                found = max(found, min(most, held))
+        return found
+
+    def keep(self, seq):
+        if seq.text >= 0:
+            self.use(("text", seq.text), seq.text_tokens)
+        self.use(("talk", seq.talk), seq.prompt)
+
+
+def simulate_several(machines, first, choose, followers):
+    """Several machines: ``first`` sequences are sent in time, ``followers`` a pause after the answer before.
+
+    ``choose(machines, seq)`` picks a machine; ``followers`` maps a name to its [(pause, sequence)].
+    """
+    coming, ends = sorted(first, key=lambda s: s.send), [None] * len(machines)
+
+    def go_on(k, now):
+        machines[k].make_room()
+        machines[k].admit(now)
+        ends[k] = machines[k].start(now) if machines[k].running else None
+
+    while coming or any(end is not None for end in ends):
+        soonest = min((end for end in ends if end is not None), default=float("inf"))
+        if coming and coming[0].send < soonest:
+            seq = coming.pop(0)
+            k = choose(machines, seq)
+            machines[k].enqueue(seq)
+            if ends[k] is None:
+                go_on(k, seq.send)
+            continue
+        k = ends.index(soonest)
+        for done in machines[k].finish(soonest):
+            for pause, later in followers.get(done.name, []):
+                later.send = soonest + pause
+                coming.append(later)
+        coming.sort(key=lambda s: s.send)
+        go_on(k, soonest)

@@ -13,7 +13,8 @@ from sim.audit import audit
 from sim.burst_cliff import burst_cliff
 from sim.costs import bill
 from sim.scenario import Contention
-from sim.scenario_file import parse_scenario
+from sim.scenario_file import load_scenario, parse_scenario
+from sim.scenario_instances import Failures, Scaling
 
 PAGE = (Path(__file__).parents[3] / "docs" / "capacity.md").read_text(encoding="utf-8")
 BLOCKS = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]
@@ -26,8 +27,20 @@ def test_the_example_runs_and_passes_its_audit():
     assert records.stations[0].peak_in_system > 10
 
 
+def block(word):
+    """The first block that begins with a word."""
+    return yaml.safe_load(next(one for one in BLOCKS if one.startswith(word)))
+
+
 def test_the_contention_block_is_one():
-    assert Contention(**yaml.safe_load(BLOCKS[1])["contention"]).refused_share == 0.4
+    assert Contention(**block("contention")["contention"]).refused_share == 0.4
+
+
+def test_the_scaling_block_is_that_of_the_preset():
+    shown = block("scaling")
+    spec = load_scenario("instances_autoscaled").endpoints["machines"]
+    assert Scaling(**shown["scaling"]) == spec.scaling
+    assert Failures(**shown["failures"]) == spec.failures
 
 
 def test_the_table_of_bursts():

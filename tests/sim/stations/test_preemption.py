@@ -49,7 +49,7 @@ def audited(spec, records):
     return records
 
 
-def naive(records, batching):
+def naive(records, batching, **more):
     load, step, growth = records.workload, batching["step_s"], batching["growth"]
     names = ("arrival_s", "input_tokens", "cached_tokens", "output_tokens", "priority")
     rows = zip(*(getattr(load, name).tolist() for name in names), strict=True)
@@ -60,7 +60,7 @@ def naive(records, batching):
         a=step["intercept_s"], b=step["per_sequence_s"], c=step["per_kv_token_s"],
         rate=batching.get("prefill_tokens_per_s"), chunk=batching.get("chunk_tokens"),
         most=batching["max_batch"], memory=fits,
-        watermark=growth["watermark_share"], swap=growth.get("swap_tokens_per_s"),
+        watermark=growth["watermark_share"], swap=growth.get("swap_tokens_per_s"), **more,
     )  # fmt: skip
 
 
@@ -108,6 +108,19 @@ def test_the_least_urgent_makes_room_first(kind):
     assert_same(records, naive(records, batching))
     made_room, load = preemptions(records), records.workload
     assert made_room[load.class_id == 1].sum() > 5 * max(made_room[load.class_id == 0].sum(), 1)
+
+
+@pytest.mark.parametrize("kind", ["chunks, read again", "whole prompts, swapped"])
+def test_a_full_batch_gives_way_to_who_is_more_urgent(kind):
+    batching = KINDS[kind] | {"max_batch": 5}
+    classes = {"urgent": a_class(0.25), "bulk": a_class(1.0, priority=5)}
+    spec = machine(batching, 0, 250.0, classes, endpoint={"preemptive": True})
+    records = audited(spec, run(spec))
+    assert_same(records, naive(records, batching, gives_way=True))
+    made_room, load = preemptions(records), records.workload
+    assert made_room[load.class_id == 1].sum() > 10
+    waits = records.attempts.begin_s - records.attempts.send_s
+    assert np.median(waits[load.class_id[records.attempts.request] == 0]) < 1.0
 
 
 def steady(batching, seed=1):

@@ -57,7 +57,7 @@ def test_equal_priorities_are_no_priorities():
 
 def checks(spec, records):
     place = resolve(spec, catalog()).places[0]
-    return {check.name.split(",")[0]: check.passed for check in instance_checks(records, place, 0)}
+    return {check.name.split(",")[0]: check.passed for check in instance_checks(records, spec, place, 0)}
 
 
 def test_the_audit_sees_who_jumps_the_queue():
