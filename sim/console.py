@@ -63,6 +63,8 @@ def print_summary(summary: Summary) -> None:
     console.print(_classes(summary, f"{summary.scenario} under {summary.policy}"))
     if summary.jobs:
         console.print(_jobs(summary))
+    for text in _spreads(summary):
+        console.print(text)
     console.print(_loads(summary))
     console.print(_costs(summary))
     if summary.events:
@@ -221,6 +223,19 @@ def _class_cells(part: SliceSummary, summary: Summary, name: str) -> list[str]:
         inside,
         share(part.adequate_share),
     ]
+
+
+def _spreads(summary: Summary) -> list[str]:
+    """Where inputs are ranges: what of the spread is theirs."""
+    found = []
+    for name, one in summary.spreads.items():
+        write, part = words.amount(one.unit), one.input_share
+        if part is not None:
+            found.append(
+                f"{words.figure(name)}: a run's standard deviation is {write(one.input_sd)} from inputs "
+                f"given as ranges, {write(one.chance_sd)} from chance ({part:.0%} of the variance is theirs)"
+            )
+    return found
 
 
 def _jobs(summary: Summary) -> Table:

@@ -89,6 +89,12 @@ def sample_inputs(scenario: Scenario, luck: Luck) -> Scenario:
     )
 
 
+def drawn_inputs(scenario: Scenario, luck: Luck) -> dict[str, float]:
+    """What each range of the scenario comes to in one replication, by dotted path."""
+    data = sample_inputs(scenario, luck).model_dump(mode="json", by_alias=True)
+    return {path: _take(data, _find(data, path)) for path in scenario.uncertain}
+
+
 def drawn(span: Range, z: float) -> float:
     """The value of a range at the standard normal ``z``; whole where both ends are."""
     low, high = span.p5, span.p95

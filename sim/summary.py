@@ -29,6 +29,7 @@ from sim.records import Records
 from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
 from sim.scenario_file import scenario_hash
 from sim.series import Happening, Series, happenings, series
+from sim.spread import Spread
 from sim.stats import (
     Estimate,
     over_replications,
@@ -199,6 +200,7 @@ class Summary:
     provenance: Provenance
     by_label: dict[str, dict[str, SliceSummary]] = field(default_factory=dict)  # task_type, …: word
     jobs: dict[str, JobSummary] = field(default_factory=dict)  # of the classes that send them
+    spreads: dict[str, Spread] = field(default_factory=dict)  # of figures, where inputs are ranges
     series: Series | None = None  # of replication 0
     events: tuple[Happening, ...] = ()  # of replication 0
 

@@ -32,6 +32,12 @@ def with_inputs(world: World, replication: int) -> World:
     return world if scenario is world.scenario else resolve(scenario, world.catalog)
 
 
+def pinned(world: World, replication: int) -> World:
+    """The world of one replication with its inputs as if they were known: nothing in it is drawn again."""
+    scenario = with_inputs(world, replication).scenario.model_copy(update={"uncertain": {}})
+    return resolve(scenario, world.catalog)
+
+
 def simulate_world(world: World, replication: int = 0) -> Records:
     """As `simulate`, with the models already looked up."""
     world = with_inputs(world, replication)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sim.audit import audit
 from sim.costs import bill
-from sim.engine.run import simulate_world, with_inputs
+from sim.engine.run import pinned, simulate_world, with_inputs
 from sim.policies.files import load_policy_file, loaded_files
 from sim.records import Records
 from sim.summary import RunResult, reduce_run
@@ -24,14 +24,15 @@ class Task:
 
     world: int
     replication: int
+    inputs: int | None = None  # the replication whose draw of the ranges it takes; None: its own
 
 
-def run_replication(world: World, replication: int) -> tuple[RunResult, Records]:
-    """Simulate, bill, audit and reduce one replication.
+def run_replication(world: World, replication: int, inputs: int | None = None) -> tuple[RunResult, Records]:
+    """Simulate, bill, audit and reduce one replication, with the ranges as replication ``inputs`` draws them.
 
     Raises `sim.audit.AuditError` when the run does not add up: a failed audit is a failed run.
     """
-    world = with_inputs(world, replication)
+    world = with_inputs(world, replication) if inputs is None else pinned(world, inputs)
     records = simulate_world(world, replication)
     charged = bill(records, world.scenario, world.catalog)
     checked = audit(records, world.scenario, world.catalog, charged)
@@ -53,7 +54,7 @@ def run_tasks(
 def _completed(worlds: Sequence[World], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, RunResult]]:
     if jobs <= 1 or len(tasks) <= 1:
         for index, task in enumerate(tasks):
-            yield index, run_replication(worlds[task.world], task.replication)[0]
+            yield index, run_replication(worlds[task.world], task.replication, task.inputs)[0]
         return
     context = multiprocessing.get_context("spawn")  # a fork of a threaded parent may hang
     workers = min(jobs, len(tasks))
@@ -79,4 +80,4 @@ def _remember(worlds: tuple[World, ...], policy_files: tuple[str, ...]) -> None:
 
 
 def _run(task: Task) -> RunResult:
-    return run_replication(_worlds[task.world], task.replication)[0]
+    return run_replication(_worlds[task.world], task.replication, task.inputs)[0]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from profiles.catalog import Catalog
 from sim.engine.run import simulate_world
 from sim.experiments.executors import Progress, Task, run_tasks
+from sim.inputs import drawn_inputs
+from sim.luck import Luck
 from sim.records import Records
 from sim.scenario import Scenario
+from sim.spread import Spread, spread_of
 from sim.stats import Estimate, paired_difference
 from sim.summary import RunResult, Summary, summarise
 from sim.world import World, resolve
@@ -53,19 +56,51 @@ def compare(
     progress: Progress | None = None,
     catalog: Catalog | None = None,
 ) -> dict[str, StudyRun]:
-    """Run the scenario under each routing. All meet the same arrivals, lengths and noise."""
+    """Run the scenario under each routing. All meet the same arrivals, lengths and noise.
+
+    Where inputs are ranges each draw of them is run once more with other luck, to tell the two kinds of
+    spread apart: that takes twice as long.
+    """
     worlds = [
         resolve(scenario.model_copy(update={"routing": dict(routing)}), catalog)
         for routing in routings.values()
     ]
     n = scenario.replications
     tasks = [Task(world, replication) for world in range(len(worlds)) for replication in range(n)]
+    if scenario.uncertain:
+        tasks += [Task(world, n + k, inputs=k) for world in range(len(worlds)) for k in range(n)]
     results = run_tasks(worlds, tasks, jobs, progress)
     runs = {}
     for k, (label, world) in enumerate(zip(routings, worlds, strict=True)):
         own = tuple(results[k * n : (k + 1) * n])
-        runs[label] = StudyRun(world, summarise(own, world.scenario, world.catalog, label), own)
+        summary = summarise(own, world.scenario, world.catalog, label)
+        if scenario.uncertain:
+            twins = results[(len(worlds) + k) * n : (len(worlds) + k + 1) * n]
+            summary = replace(summary, spreads=_spreads(scenario, own, twins))
+        runs[label] = StudyRun(world, summary, own)
     return runs
+
+
+def _spreads(scenario: Scenario, own: Sequence[RunResult], twins: Sequence[RunResult]) -> dict[str, Spread]:
+    """Of each figure what comes from the ranges and what from chance; those that are unknown are left out."""
+    draws = [drawn_inputs(scenario, Luck(scenario.seed, k)) for k in range(len(own))]
+    found = {}
+    for name, unit in {"requests": "requests", **_FIGURES}.items():
+        pairs = [(figure(a, name), figure(b, name)) for a, b in zip(own, twins, strict=True)]
+        known = [k for k, pair in enumerate(pairs) if None not in pair]
+        inputs = {path: [draws[k][path] for k in known] for path in scenario.uncertain}
+        spread = spread_of([pairs[k] for k in known], unit, inputs)  # type: ignore[misc]
+        if spread is not None:
+            found[name] = spread
+    return found
+
+
+_FIGURES = {
+    "usd_per_month": "USD/month",
+    "goodput_share": "share",
+    "adequate_share": "share",
+    "throttled_request_share": "share",
+}
 
 
 def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
@@ -75,12 +110,7 @@ def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
     """
     return {
         name: difference_of(run, baseline, partial(figure, name=name), unit)
-        for name, unit in (
-            ("usd_per_month", "USD/month"),
-            ("goodput_share", "share"),
-            ("adequate_share", "share"),
-            ("throttled_request_share", "share"),
-        )
+        for name, unit in _FIGURES.items()
     }
 
 
@@ -96,10 +126,12 @@ def difference_of(
 
 
 def figure(result: RunResult, name: str) -> float | None:
-    """A figure of one replication: cost a month, or a share of its requests."""
+    """A figure of one replication: its requests, the cost a month, or a share of its requests."""
     counts = result.measures.total.counts
     if name == "usd_per_month":
         return result.costs.usd_per_month
+    if name == "requests":
+        return counts.requests
     parts = {
         "goodput_share": counts.good,
         "adequate_share": counts.adequate,

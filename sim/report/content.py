@@ -21,6 +21,7 @@ from sim.report.tables import (
     jobs_table,
     options_table,
     routing_table,
+    spread_table,
     verdict_table,
 )
 from sim.scenario import Scenario
@@ -66,6 +67,7 @@ class Content:
     audit: str
     checks: Table
     provenance: tuple[tuple[str, str], ...]
+    spreads: Table | None = None  # where inputs are ranges: what the figures' spread comes from
     jobs: Table | None = None  # when the last answer of a job came
     events: Table | None = None  # what happened in the run that is shown over time
 
@@ -109,6 +111,7 @@ def _plan_content(plan: Plan) -> Content:
         audit=_audit(options),
         checks=_checks(best.summary),
         provenance=_provenance(best.summary),
+        spreads=spread_table(best.summary),
         jobs=jobs_table(options),
         events=events_table(best.summary.events),
     )
@@ -137,6 +140,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         audit=_audit(options),
         checks=_checks(summary),
         provenance=_provenance(summary),
+        spreads=spread_table(summary),
         jobs=jobs_table(options),
         events=events_table(summary.events),
     )

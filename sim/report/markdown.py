@@ -24,6 +24,7 @@ def render_markdown(result: Plan | Summary, scenario: Scenario | None = None) ->
         _table(content.options),
         _table(content.differences),
         _table(content.verdicts),
+        _table(content.spreads),
         _table(content.jobs),
         _table(content.routing),
         _table(content.events),

@@ -149,6 +149,33 @@ def composition_table(options: Mapping[str, Summary], duration_s: float | None) 
     return Table("USD a month", ("option", *(words.unit(unit) for unit in units), "in all"), tuple(rows))
 
 
+def spread_table(summary: Summary) -> Table | None:
+    """Of each figure of a run, what comes from inputs that are not known and what from chance."""
+    if not summary.spreads:
+        return None
+    rows = []
+    for name, one in summary.spreads.items():
+        write = words.amount(one.unit)
+        path, r = next(iter(one.drivers.items()), ("", 0.0))
+        driver = Cell(path, f"rank correlation {r:+.2f}" if path else "")
+        part = Cell("no spread" if one.input_share is None else words.percent(one.input_share))
+        sds = (Cell(write(one.input_sd)), Cell(write(one.chance_sd)))
+        rows.append((Cell(words.figure(name)), Cell(write(one.mean)), *sds, part, driver))
+    head = (
+        "figure of one run",
+        "mean",
+        "sd from inputs not known",
+        "sd from chance",
+        "variance from inputs",
+        "goes most with",
+    )
+    pairs = max(one.pairs for one in summary.spreads.values())
+    caption = f"What the spread of {summary.policy} comes from: {pairs} draws of the ranges, each run twice"
+    note = "More replications narrow the intervals; only knowing the inputs better narrows their part."
+    rough = ("Fewer than ten draws: take the two parts as rough.",) if pairs < 10 else ()
+    return Table(caption, head, tuple(rows), None, (note, *rough))
+
+
 def jobs_table(options: Mapping[str, Summary]) -> Table | None:
     """Jobs of each class: when the last of their answers came; None where no class sends jobs."""
     rows, notes = [], []

@@ -45,6 +45,12 @@ _UNITS = {
     "gsu_credit": "reservation credit",
     "instance_hour": "instance hours",
 }
+_FIGURES = {
+    "usd_per_month": "USD a month",
+    "goodput_share": "within SLO",
+    "adequate_share": "adequate answers",
+    "throttled_request_share": "met a 429",
+}
 _CRITERIA = {
     "context": "only this model's window holds the prompt",
     "modality": "only this model reads the input",
@@ -201,6 +207,18 @@ def direction(found: Estimate) -> str:
 def unit(name: str) -> str:
     """What a line of the bill counts, in words."""
     return _UNITS.get(name, name.replace("_", " "))
+
+
+def figure(name: str) -> str:
+    """A figure of a run in words."""
+    return _FIGURES.get(name, name.replace("_", " "))
+
+
+def amount(unit_name: str) -> Callable[[float], str]:
+    """How a value of a unit is written."""
+    if unit_name.startswith("USD"):
+        return usd
+    return percent if unit_name == "share" else number
 
 
 def criterion(name: str) -> str:

@@ -159,7 +159,7 @@ def _quantiles(tokens: Ints) -> tuple[float, float, float] | None:
     return p50, p95, p99
 
 
-def rank_correlation(x: Ints, y: Ints) -> float | None:
+def rank_correlation(x: Ints | Floats, y: Ints | Floats) -> float | None:
     """Spearman's; None for fewer than three or for constants."""
     from scipy.stats import rankdata  # the slowest of scipy's imports
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sim.jobs import JobSummary
+from sim.spread import Spread
 from sim.summary import (
     AuditSummary,
     BillSummary,
@@ -21,6 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = {
     "Slices": SliceSummary,
     "Jobs": JobSummary,
+    "Spreads": Spread,
     "SLO": Verdict,
     "Load": LoadSummary,
     "Costs": CostSummary,
