@@ -46,7 +46,11 @@ def _published(
         factor = model.non_global_multiplier.value or Decimal(0)
     if model is None or not factor:
         return price, known
-    service = "standard" if unit in (*TOOLS, "cache_storage_hour") else _service(endpoint)
+    one_service = unit in (*TOOLS, "cache_storage_hour")
+    if _service(endpoint) == "free":  # nothing by the token where the model is in it, the rest unknown
+        known[:] = bool(model.free_tier.value) and not one_service
+        return price, known
+    service = "standard" if one_service else _service(endpoint)
     where = (model.name, endpoint.channel, service, _billed_as(model, unit))
     for above, usd in sorted(_ladder(model, where, on, catalog).items()):  # a higher threshold overwrites
         longer = prompts > above

@@ -106,7 +106,7 @@ class PayAsYouGo(EndpointSpec):
     """
 
     buy: Literal["payg"]
-    service: Literal["standard", "priority", "flex"] = "standard"
+    service: Literal["standard", "priority", "flex", "free"] = "standard"
     tier: str | None = None
     limits: Limits | None = None
     scopes: tuple[Name, ...] = ()  # limits_scopes that its calls draw on besides
@@ -117,6 +117,8 @@ class PayAsYouGo(EndpointSpec):
     def _one_source(self) -> Self:
         if self.tier is not None and self.limits is not None:
             raise ValueError("give tier or limits, not both")
+        if self.service == "free" and self.channel != "gemini_api":
+            raise ValueError("service free is the Developer API's: right: channel: gemini_api")
         return self
 
 

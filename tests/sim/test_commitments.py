@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from profiles.errors import InputError
 from sim.commitments import commitments, term_end
 from sim.experiments.outlook import outlook
 from sim.experiments.plan import plan
@@ -119,3 +120,22 @@ def test_a_plan_that_spends_more_than_its_tier_allows_says_so(tiered, catalog):
     plain = dear.plan.model_copy(update={"mixed": ()})
     warned = plan(dear.model_copy(update={"plan": plain})).warnings
     assert any("$250 a month at most; this spends $" in line for line in warned)
+
+
+def test_the_free_tier_costs_nothing_where_a_source_says_so(tiered, catalog, a_scenario):
+    def free(model):
+        given = {"buy": "payg", "model": model, "channel": "gemini_api", "service": "free", "tier": "free"}
+        return tiered().model_copy(
+            update={"endpoints": a_scenario(endpoints={"pro": given}).endpoints, "replications": 1}
+        )
+
+    summary = study(free("gemini-2.5-flash")).summary
+    assert (summary.costs.usd_per_month.value, summary.bill.total_pusd) == (0.0, 0)
+    assert {line.note for line in summary.bill.lines} == {"free tier: its own, lower limits apply"}
+    assert summary.total.throttled_attempts.value > 0
+    with pytest.raises(InputError, match="right: channel: gemini_api"):
+        a_scenario(endpoints={"pro": {"buy": "payg", "model": "gemini-2.5-flash", "service": "free"}})
+    limited = free("gemini-3.8-flash").endpoints["pro"].model_copy(update={"tier": None})
+    unknown = free("gemini-3.8-flash").model_copy(update={"endpoints": {"pro": limited}})
+    with pytest.raises(InputError, match="no free tier to price by"):
+        study(unknown)

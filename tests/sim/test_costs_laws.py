@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from profiles.catalog import load_catalog
 from profiles.money import to_pusd
 from profiles.yaml_io import to_yaml
 from sim.audit_money import money_checks
@@ -15,7 +17,9 @@ from sim.audit_usage import fixed_pusd
 from sim.bill import FIXED
 from sim.costs import bill
 from sim.records import Outcome
+from sim.stations.prompts import prompts_of
 
+CATALOG = load_catalog()
 ENDPOINTS = {
     "pro": {"buy": "payg", "model": "gemini-4-argon"},
     "old": {"buy": "payg", "model": "gemini-3.1-pro-preview", "channel": "gemini_api"},
@@ -23,10 +27,20 @@ ENDPOINTS = {
     "near": {"buy": "payg", "model": "gemini-3.8-flash", "region": "regional"},
     "reserved": {"buy": "provisioned", "model": "gemini-3.8-flash", "gsus": 3},
     "own": {"buy": "instances", "model": "gemini-3.8-flash", "count": 2, "usd_per_instance_hour": 12.34},
+    "sound": {"buy": "payg", "model": "gemini-2.5-flash-lite", "channel": "gemini_api"},
+}
+BESIDE = {  # what requests of both classes carry and ask for, drawn by the tests themselves
+    "media": {
+        "images": {"kind": "constant", "value": 1.0},
+        "image_px": [800, 800],
+        "audio_s": {"kind": "constant", "value": 1.0},
+    },
+    "tools": {"searches": {"kind": "constant", "value": 1.0}},
+    "needs": {"modalities": ["text", "image", "audio"]},
 }
 START = datetime(2026, 11, 30, 12)  # the price of 4 Argon doubles at the next midnight
 DURATION_S = 86_400
-LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAWS = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 attempts = st.fixed_dictionaries(
     {
@@ -39,6 +53,9 @@ attempts = st.fixed_dictionaries(
         "thinking": st.integers(0, 5_000),
         "output": st.integers(0, 900),
         "class": st.sampled_from(["chat", "doc"]),
+        "images": st.integers(0, 3),
+        "audio_ms": st.integers(0, 400_000),
+        "searches": st.integers(0, 3),
     }
 )
 runs = st.lists(attempts, max_size=25)
@@ -47,7 +64,7 @@ runs = st.lists(attempts, max_size=25)
 @pytest.fixture
 def world(a_scenario, make_records):
     """From rows to records and scenario; ``since`` and ``until`` cut a part of the run out."""
-    chat = a_scenario().classes["chat"].model_dump(mode="json")
+    chat = a_scenario().classes["chat"].model_dump(mode="json") | BESIDE
 
     def make(rows, since=0.0, until=float(DURATION_S), **given):
         kept = sorted((row for row in rows if since <= row["at"] < until), key=lambda row: row["at"])
@@ -59,10 +76,11 @@ def world(a_scenario, make_records):
                 "duration_s": until - since,
                 "endpoints": ENDPOINTS,
                 "classes": {"chat": chat | {"team": "sales"}, "doc": chat},
+                "free_allowance_share": 0.0,  # an allowance of a whole day does not split
             }
             | given
         )
-        return records_of(make_records, kept, since), scenario
+        return read(records_of(make_records, kept, since), kept, scenario), scenario
 
     return make
 
@@ -75,6 +93,23 @@ def records_of(make_records, rows, since):
     return make_records(
         requests, calls, classes=("chat", "doc"), endpoints=tuple(ENDPOINTS), instances={"own": 2}
     )
+
+
+def read(records, rows, scenario):
+    """The records with media and tools, prompts counted by each endpoint's model."""
+    media = {"image": "images", "audio": "audio_ms"}
+    load = replace(
+        records.workload,
+        media={kind: np.array([row[name] for row in rows], dtype=np.int32) for kind, name in media.items()},
+        tools={"search": np.array([row["searches"] for row in rows], dtype=np.int32)},
+    )
+    prompt = records.attempts.input_tokens.copy()
+    for index, name in enumerate(records.endpoint_names):
+        model = CATALOG.model(ENDPOINTS[name]["model"], scenario.prices_on)
+        own = records.attempts.endpoint == index
+        total = prompts_of(load, scenario.classes, model, name).total
+        prompt[own] = total[records.attempts.request[own]]
+    return replace(records, workload=load, attempts=replace(records.attempts, input_tokens=prompt))
 
 
 def attempt(number, row, since):
@@ -165,8 +200,15 @@ def published(catalog, line, factor):
             return {-fee * share for fee in reservation for share in shares}
         case "instance_hour":
             return {to_pusd(Decimal("12.34"))}
+        case "search_query" | "grounded_prompt":
+            rows = catalog.models[line.model].prices
+            fees = {row.pusd for row in rows if (row.unit, row.channel) == (line.unit, line.channel)}
+            assert fees == {14_000_000_000} or line.unit == "grounded_prompt"
+            return fees
         case unit:
             billed = "output" if unit == "thinking" else unit
+            if (line.model != "gemini-2.5-flash-lite" and unit == "input_audio") or unit == "input_image":
+                billed = "input"  # sound and pictures at the price of text
             return {
                 int(row.usd * 10**6 * factor)
                 for row in catalog.models[line.model].prices
