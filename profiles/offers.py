@@ -153,6 +153,21 @@ def instance_hour(usd: float, sold: Sold, terms: Terms, on: date) -> UnitPrice:
     return discounted(UnitPrice(pusd, pusd, "scenario", "", "assumed"), terms, sold, on)
 
 
+def committed(price: UnitPrice, percent: float, term: str) -> UnitPrice:
+    """An instance-hour at the price of a commitment: its own discount, off the list price of the hour."""
+    if price.list_pusd is None:
+        return price
+    pusd = less(price.list_pusd, Decimal(repr(percent)))
+    return replace(price, pusd=pusd, list_pusd=pusd, note=f"{percent:g}% off for {term.replace('_', ' ')}")
+
+
+def covers(price: UnitPrice) -> UnitPrice:
+    """An hour that a commitment has paid for already, given back at its full price."""
+    back = None if price.pusd is None else -price.pusd
+    listed = None if price.list_pusd is None else -price.list_pusd
+    return replace(price, pusd=back, list_pusd=listed, note=joined(price.note, "covered by the commitment"))
+
+
 def discounted(price: UnitPrice, terms: Terms, sold: Sold, on: date) -> UnitPrice:
     """A list price less the largest discount that fits."""
     found = terms.discount(sold, on) if terms else None
@@ -197,6 +212,8 @@ __all__ = [
     "Region",
     "TokenUnit",
     "UnitPrice",
+    "committed",
+    "covers",
     "discounted",
     "gsu_hour",
     "instance_hour",

@@ -14,7 +14,7 @@ from sim.audit_prices import unit_prices, whole
 from sim.audit_prompts import media_recounted
 from sim.audit_result import Check
 from sim.audit_tools import fees_again
-from sim.audit_usage import instances_paid, reservations_pusd, usage_pusd
+from sim.audit_usage import commitments_pusd, instances_paid, reservations_pusd, usage_pusd
 from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
@@ -37,8 +37,7 @@ def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: B
     detail = f"attempts and usage {spent}, lines {class_lines} picodollars"
     yield Check("money conserved", spent == class_lines, detail)
     products = all(
-        line.unit.endswith("_hour")
-        or line.unit == "gsu_credit"
+        line.unit.endswith(("_hour", "_credit"))
         or _is_product(line.quantity, line.unit_price_pusd, line.amount_pusd)
         for line in known
     )
@@ -47,7 +46,8 @@ def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: B
     gap = int(np.abs(again - bill.attempt_pusd).sum())
     same = gap == 0 and np.array_equal(unknown, bill.unpriced)
     yield Check("money recomputed", same, f"difference {gap} picodollars over {len(again)} attempts")
-    parts = [reservations_pusd(scenario, catalog), *nobodys]
+    bound = (reservations_pusd(scenario, catalog), commitments_pusd(records, scenario, catalog))
+    parts = [*bound, *nobodys]
     fixed = None if None in parts else sum(part or 0 for part in parts)
     yield Check("fixed costs recomputed", fixed == bill.fixed_pusd, f"{bill.fixed_pusd} against {fixed}")
     yield instances_paid(records, scenario)

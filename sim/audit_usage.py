@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
+from itertools import pairwise
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from profiles.catalog import Catalog
 from sim.audit_prices import PICO, flat_price, less, metered, percent_off, whole
@@ -16,7 +19,8 @@ from sim.scenario import Endpoint, Instances, Provisioned, Scenario, Term
 
 def fixed_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
     """Reservations, and what is there for nobody in particular, over the run; None: a price is unknown."""
-    parts = [reservations_pusd(scenario, catalog), *usage_pusd(records, scenario, catalog)[1]]
+    bound = (reservations_pusd(scenario, catalog), commitments_pusd(records, scenario, catalog))
+    parts = [*bound, *usage_pusd(records, scenario, catalog)[1]]
     return None if None in parts else sum(part or 0 for part in parts)
 
 
@@ -48,6 +52,36 @@ def _orders(endpoint: Provisioned, scenario: Scenario) -> list[tuple[int, Term, 
         end_s = whole if times[1] is None else max(min(times[1], whole), begin_s)
         found.append((order.gsus, order.term, begin_s, end_s))
     return found
+
+
+def commitments_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
+    """Committed instances over the run, less what the covered ones would have cost; None: not known."""
+    parts: list[int | None] = []
+    for name, endpoint in scenario.endpoints.items():
+        bound = endpoint.commitment if isinstance(endpoint, Instances) else None
+        if bound is None or not isinstance(endpoint, Instances):
+            continue
+        if endpoint.usd_per_instance_hour is None:
+            return None
+        usd = less(Decimal(repr(endpoint.usd_per_instance_hour)), Decimal(repr(bound.percent_off)))
+        whole_run = _seconds_by_day(scenario, 0.0, scenario.duration_s)
+        parts += [metered(bound.instances * usd, since, until) for _, since, until in whole_run]
+        for begin_s, end_s, count in _levels(records, name, scenario.duration_s):
+            covered = min(count, bound.instances)
+            for day in _seconds_by_day(scenario, begin_s, end_s):
+                cost = _instances_cost(covered, endpoint, scenario, catalog, *day)
+                parts.append(None if cost is None else -cost)
+    return None if None in parts else sum(part or 0 for part in parts)
+
+
+def _levels(records: Records, name: str, end_s: float) -> list[tuple[float, float, int]]:
+    """Instances there between each two moments at which one comes or goes."""
+    rows = [row for row in records.usage if (row.endpoint, row.unit) == (name, "instance_hour")]
+    begins = np.array([min(row.begin_s, end_s) for row in rows])
+    ends = np.array([min(row.end_s, end_s) for row in rows])
+    counts = np.array([row.count for row in rows], dtype=np.int64)
+    edges = np.unique(np.concatenate([begins, ends])).tolist()
+    return [(low, high, int(counts[(begins <= low) & (high <= ends)].sum())) for low, high in pairwise(edges)]
 
 
 def usage_pusd(

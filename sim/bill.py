@@ -63,7 +63,7 @@ def sold_by(unit: str) -> tuple[int, str]:
     """How many picodollars a unit make a dollar of the price that people quote, and that price's measure."""
     if unit == "cache_storage_hour":
         return 10**6, "per 1M tokens an hour"
-    if unit.endswith("_hour") or unit == "gsu_credit":
+    if unit.endswith(("_hour", "_credit")):
         return 10**12, "an hour"
     if unit in ("search_query", "maps_query", "grounded_prompt"):
         return 10**9, f"per 1k {'prompts' if unit == 'grounded_prompt' else 'queries'}"

@@ -29,7 +29,7 @@ from profiles.money import PUSD_PER_USD, exact_sum
 from profiles.offers import TokenUnit, UnitPrice
 from sim.bill import Bill, Line, merged, spread, total
 from sim.chargeback import charges
-from sim.metered import gsu_lines, usage_lines
+from sim.metered import commitment_lines, gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
 from sim.scenario_prices import pinned
@@ -202,7 +202,8 @@ def _bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
         ledger.charge(fee)
     used = list(usage_lines(records, scenario, catalog))
     own = (line for _, lines in used for line in lines)
-    lines = merged([*ledger.lines, *gsu_lines(scenario, catalog), *own])
+    bound = (*gsu_lines(scenario, catalog), *commitment_lines(records, scenario, catalog))
+    lines = merged([*ledger.lines, *bound, *own])
     lost = wasted(records) & (billed_by_token(records, scenario) | (ledger.attempt_pusd > 0))
     waste = by_cause(records, lost, ledger.attempt_pusd, _all_tokens(records.attempts))
     return Bill(

@@ -14,13 +14,15 @@ from fractions import Fraction
 
 from profiles.catalog import Catalog
 from profiles.errors import InputError
-from profiles.offers import UnitPrice, gsu_hour, instance_hour
+from profiles.offers import UnitPrice, committed, covers, gsu_hour, instance_hour
 from profiles.terms import Sold
 from sim.bill import FIXED, Line
 from sim.orders import Held, held_of
 from sim.records import Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
+from sim.scenario_instances import Commitment
 from sim.tariff import DAY_S, Amounts, Seller, midnight_utc, seller
+from sim.timeline import steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,34 @@ def _usage_lines(
     else:
         on = next(spans(scenario, row.begin_s, row.begin_s + 1.0)).on
         yield sold_by.line(class_name, row.unit, row.count, sold_by.unit_price(row.unit, on))
+
+
+# --- commitments ------------------------------------------------------------------------------
+
+
+def commitment_lines(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Line]:
+    """What a commitment costs, there or not, less the full price of the instances that it covers."""
+    for name, endpoint in scenario.endpoints.items():
+        if isinstance(endpoint, Instances) and endpoint.commitment is not None:
+            yield from _committed(name, endpoint.commitment, records, scenario, catalog)
+
+
+def _committed(
+    name: str, commitment: Commitment, records: Records, scenario: Scenario, catalog: Catalog
+) -> Iterator[Line]:
+    sold_by, end_s = seller(name, scenario, catalog), scenario.duration_s
+    for span in spans(scenario, 0.0, end_s):
+        price = _instance_price(sold_by, scenario, catalog, span.on)
+        fee = committed(price, commitment.percent_off, commitment.term)
+        yield _hour_line(sold_by, FIXED, "committed_hour", commitment.instances, span, fee)
+    there = [row for row in records.usage if (row.endpoint, row.unit) == (name, "instance_hour")]
+    spells = ((row.begin_s, min(row.end_s, end_s), row.count) for row in there if row.begin_s < end_s)
+    level = steps(spells, 0, lambda a, b: a + b)
+    for begin_s, until_s, count in zip(level.at_s, level.at_s[1:], level.values[1:], strict=False):
+        covered = min(count, commitment.instances)
+        for span in spans(scenario, begin_s, until_s) if covered else ():
+            price = _instance_price(sold_by, scenario, catalog, span.on)
+            yield _hour_line(sold_by, FIXED, "commitment_credit", covered, span, covers(price))
 
 
 def _instance_price(sold_by: Seller, scenario: Scenario, catalog: Catalog, on: date) -> UnitPrice:

@@ -199,6 +199,14 @@ class Failures(Strict):
     mttr_s: Positive
 
 
+class Commitment(Strict):
+    """So many instances paid for a whole term, there or not, at so much less an hour."""
+
+    instances: Count
+    percent_off: Annotated[float, Field(strict=True, gt=0, le=100)]
+    term: Literal["1_year", "3_years"] = "1_year"
+
+
 class Instances(EndpointSpec):
     """Own instances: ``count`` machines of ``slots`` concurrent requests, one queue by priority.
 
@@ -211,6 +219,7 @@ class Instances(EndpointSpec):
     batching: Batching | None = None
     queue_limit: Annotated[int, Field(strict=True, ge=0)] | None = None
     usd_per_instance_hour: NonNegative | None = None
+    commitment: Commitment | None = None
     preemptive: bool = False  # a more urgent call takes the place of a less urgent one, which resumes later
     scaling: Scaling | None = None
     failures: Failures | None = None

@@ -16,6 +16,7 @@ HEIGHT, TOP, BOTTOM = 380, 34, 52
 UNIT_ORDER = (
     *("input", "cached_input", "thinking", "output", "gsu_hour", "instance_hour", "gsu_credit"),
     *("input_image", "input_video", "input_audio", "cached_audio", "output_audio"),
+    *("committed_hour", "commitment_credit"),
     *("search_query", "grounded_prompt", "maps_query", "cache_storage_hour"),
 )
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}

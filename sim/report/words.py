@@ -44,6 +44,8 @@ _UNITS = {
     "gsu_hour": "reserved GSU-hours",
     "gsu_credit": "reservation credit",
     "instance_hour": "instance hours",
+    "committed_hour": "committed instance hours",
+    "commitment_credit": "hours that the commitment covers",
 }
 _FIGURES = {
     "usd_per_month": "USD a month",

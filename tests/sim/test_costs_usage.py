@@ -140,3 +140,44 @@ def test_usage_is_stored_with_a_run(a_scenario, catalog, tmp_path):
     again = read_records(load_run(tmp_path / "run"))
     assert again.usage == records.usage
     assert bill(again, scenario, catalog).total_pusd == found.total_pusd > 0
+
+
+BOUND = {
+    "flash": ENDPOINTS["flash"],
+    "own": ENDPOINTS["own"] | {"commitment": {"instances": 2, "percent_off": 30.0, "term": "3_years"}},
+}
+
+
+def test_committed_instances_are_paid_there_or_not_and_the_rest_in_full(world, catalog):
+    """One for 6 hours, a third and fourth for 3 more: 6 + 12 covered hours of 48 paid for, 6 in full."""
+    rows = [
+        Usage("own", "instance_hour", -1, 0.0, 32_400.0, 1),
+        Usage("own", "instance_hour", -1, 21_600.0, 32_400.0, 3),
+    ]
+    found = bill(*world(rows, endpoints=BOUND), catalog)
+    hours = {line.unit: line.quantity for line in found.lines}
+    assert hours == {"committed_hour": 48.0, "commitment_credit": 12.0, "instance_hour": 18.0}
+    in_full, committed = Decimal("12.34") * (18 - 12), Decimal("12.34") * Decimal("0.7") * 48
+    assert found.total_pusd == found.fixed_pusd == to_pusd(in_full + committed)
+    assert "30% off for 3 years" in {line.note for line in found.lines}
+
+
+@LAWS
+@given(rows=st.lists(usages, max_size=8), cut=st.integers(1, DAY_S * 64 - 1))
+def test_commitments_are_recomputed_and_split_at_any_instant(world, catalog, rows, cut):
+    records, scenario = world(rows, endpoints=BOUND)
+    found = bill(records, scenario, catalog)
+    for check in money_checks(records, scenario, catalog, found):
+        assert check.passed or check.name == "instances paid", check
+    before = bill(*world(rows, until=cut / 64, endpoints=BOUND), catalog)
+    after = bill(*world(rows, since=cut / 64, endpoints=BOUND), catalog)
+    assert before.total_pusd + after.total_pusd == found.total_pusd
+
+
+def test_a_commitment_without_a_price_is_unknown(world, catalog):
+    bare = BOUND | {"own": {name: part for name, part in BOUND["own"].items() if name[:3] != "usd"}}
+    records, scenario = world([Usage("own", "instance_hour", -1, 0.0, float(DAY_S), 2)], endpoints=bare)
+    found = bill(records, scenario, catalog)
+    assert (found.total_pusd, found.fixed_pusd) == (None, None)
+    for check in money_checks(records, scenario, catalog, found):
+        assert check.passed, check
