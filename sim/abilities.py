@@ -1,7 +1,8 @@
 """How able each endpoint is, for each request: the scale of `profiles.quality`.
 
 A task of difficulty d is answered adequately by a model of ability a with probability
-``1 / (1 + exp(-(a - d)))`` (the Rasch model). Ability is the catalogue's ``quality.ability``.
+``1 / (1 + exp(-(a - d)))`` (the Rasch model). Ability is the catalogue's ``quality.ability``, or what the
+user's own evaluation results say of the model on that type of task.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from profiles.catalog import Catalog
+from sim.evaluations import measured
 from sim.scenario import Scenario
 from sim.workload.columns import Workload
 
@@ -37,5 +39,12 @@ def abilities(scenario: Scenario, catalog: Catalog) -> dict[str, float | None]:
 
 def by_request(scenario: Scenario, catalog: Catalog, load: Workload) -> Mapping[str, Floats]:
     """The ability that each endpoint has for each request of a load; NaN where it is unknown."""
-    known = abilities(scenario, catalog)
-    return {name: np.full(len(load), np.nan if a is None else a) for name, a in known.items()}
+    found = {}
+    for name, known in abilities(scenario, catalog).items():
+        ability = found[name] = np.full(len(load), np.nan if known is None else known)
+        model = scenario.endpoints[name].model
+        if model is not None and scenario.evaluations is not None:
+            own = catalog.model(model, scenario.prices_on).name
+            for rows, fitted in measured(scenario, catalog, load, own):
+                ability[rows] = fitted
+    return found

@@ -227,6 +227,7 @@ class Scenario(Strict):
     replications: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 10
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 1
     historical: bool = False  # allow models that were retired on `prices_on`
+    evaluations: str | None = None  # CSV of own evaluation results, in place of the catalogue's abilities
     profiles: tuple[str, ...] = ()
     classes: dict[Name, RequestClass] = Field(min_length=1)
     endpoints: dict[Name, Endpoint] = Field(min_length=1)

@@ -232,9 +232,12 @@ def _with_paths(scenario: Scenario, folder: Path, where: str) -> Scenario:
             faults.append(
                 fault(f"profiles.{i}", scenario.profiles[i], f"a file or folder; there is no {path}")
             )
+    own = scenario.evaluations and str((folder / scenario.evaluations).resolve())
+    if own and not Path(own).is_file():
+        faults.append(fault("evaluations", scenario.evaluations, f"a CSV file; there is no {own}"))
     if faults:
         raise input_error(where, faults)
-    return scenario.model_copy(update={"classes": classes, "profiles": profiles})
+    return scenario.model_copy(update={"classes": classes, "profiles": profiles, "evaluations": own})
 
 
 def _no_trace(folder: Path) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from profiles.schema import Throughput
+from sim.abilities import by_request
 from sim.batch_rules import enqueued_room
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
@@ -105,7 +106,7 @@ def build_floor(world: World, load: Workload) -> Floor:
     open_to_all = [place for place in world.places if place is not front]
     views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in open_to_all}
     system = System(views, lambda: clock.now)
-    client.meet(stations, system, _ready(policy, load, scenario, system, stations))
+    client.meet(stations, system, _ready(policy, load, world, system, stations))
     return Floor(clock, client, tuple(stations.values()), tuple(world.scopes))
 
 
@@ -137,14 +138,15 @@ def _client(world: World, load: Workload, clock: Clock, requests: Requests, *, r
 
 
 def _ready(
-    policy: RoutingPolicy, load: Workload, scenario: Scenario, system: System, stations: dict[str, Station]
+    policy: RoutingPolicy, load: Workload, world: World, system: System, stations: dict[str, Station]
 ) -> RoutingPolicy:
     """The policy as it goes into the run; an oracle is told the truth first."""
     if isinstance(policy, Oracle):
         services = {name: station.services.columns[0] for name, station in stations.items()}
         prompts = {name: station.prompts for name, station in stations.items()}
-        return policy.foresee(Truth(load, services, prompts), system)
-    return prepared(policy, scenario.classes, system)
+        able = by_request(world.scenario, world.catalog, load)
+        return policy.foresee(Truth(load, services, prompts, able), system)
+    return prepared(policy, world.scenario.classes, system)
 
 
 def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:

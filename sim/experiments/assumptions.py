@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sim.evaluations import Evaluation, evaluations_of
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ExplicitCache
@@ -27,11 +28,12 @@ def assumptions_of(world: World) -> tuple[Assumption, ...]:
     """Everything the run took as given, model by model and endpoint by endpoint."""
     found = list(_of_study(world))
     seen: set[str] = set()
+    evaluations = evaluations_of(world.scenario, world.catalog)
     for place in world.places:
         found += _of_place(place)
         if place.model is not None and place.model.name not in seen:
             seen.add(place.model.name)
-            found += _of_model(place)
+            found += _of_model(place, evaluations)
     return tuple(found)
 
 
@@ -121,7 +123,7 @@ def _of_cache(place: Place, cache: ContextCache) -> Assumption:
     return Assumption(what, "assumed", "the provider promises neither", note)
 
 
-def _of_model(place: Place) -> Iterator[Assumption]:
+def _of_model(place: Place, evaluations: tuple[Evaluation, ...]) -> Iterator[Assumption]:
     model = place.model
     assert model is not None
     if place.spec.latency is None:
@@ -136,6 +138,11 @@ def _of_model(place: Place) -> Iterator[Assumption]:
         note = f"calls slow each other down; seen up to {load.up_to:,} in flight, carried on beyond"
         yield Assumption(f"{model.name}: load", load.grade, f"{load.source}, {load.as_of}", note)
     ability = model.quality.ability
+    for one in evaluations:
+        if one.model == model.name:
+            low, high = one.interval
+            note = f"{one.passed} of {one.n} passed, {one.share:.1%} ({low:.1%} to {high:.1%}, Wilson 95%)"
+            yield Assumption(f"{model.name}: quality on {one.task_type}", "measured", "own evaluation", note)
     yield Assumption(
         f"{model.name}: quality", ability.grade, f"{ability.source}, {ability.as_of}", ability.reasoning or ""
     )

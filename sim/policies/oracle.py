@@ -28,6 +28,7 @@ class Truth:
     load: Workload
     services: Mapping[str, Service]
     prompts: Mapping[str, Prompts]
+    abilities: Mapping[str, Floats]  # by endpoint, one a request; NaN: unknown
 
 
 @policy("oracle")
@@ -76,7 +77,8 @@ def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
     elif criterion == "e2e_s":
         found = service.total_s
     elif criterion == "inadequacy":
-        found = np.full(len(load), -_known(facts.ability, facts, "ability"))
+        found = -truth.abilities[facts.name]
+        _known(None if np.isnan(found).any() else found, facts, "ability")
     else:
         found = _pusd(service, prompts, facts)
     if facts.context_tokens is None:

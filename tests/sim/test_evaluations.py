@@ -1,0 +1,82 @@
+"""A user's own evaluation results: read strictly, fitted so that the mean reproduces them, and graded."""
+
+import numpy as np
+import pytest
+
+from profiles.catalog import load_catalog
+from profiles.errors import InputError
+from sim.evaluations import Evaluation, ability_of
+from sim.experiments.plan import plan
+from sim.experiments.study import study
+from sim.scenario_file import load_scenario
+
+GOOD = "task_type,model,n,passed\ndialogue,flash,200,150\ndialogue,pro,50,50\nother,flash,10,1\n"
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    return load_catalog()
+
+
+def desk(tmp_path, text=GOOD, **more):
+    path = tmp_path / "results.csv"
+    path.write_text(text, encoding="utf-8")
+    changes = [f"evaluations={path}", "duration_s=600.0", "replications=2"]
+    return load_scenario("support_chat", changes + [f"{key}={value}" for key, value in more.items()])
+
+
+def test_the_mean_reproduces_what_was_measured(tmp_path, catalog):
+    name = next(iter(load_scenario("support_chat").classes))
+    spec = desk(tmp_path, GOOD)
+    for endpoint, share in (("flash", 0.75), ("pro", 50.5 / 51)):
+        routing = {"policy": "static", "endpoint": endpoint}
+        summary = study(spec.model_copy(update={"routing": routing}), catalog=catalog).summary
+        assert summary.by_class[name].adequate_share.value == pytest.approx(share, abs=1e-9)
+
+
+def test_a_plan_says_which_quality_is_measured_and_how_surely(tmp_path, catalog):
+    found = [one for one in plan(desk(tmp_path), catalog=catalog).assumptions if "quality on" in one.what]
+    grades = {one.what.rsplit(" ", 1)[1]: one.grade for one in found}
+    assert grades["dialogue"] == "measured"
+    assert any("150 of 200 passed, 75.0% (68.6% to 80.5%, Wilson 95%)" in one.note for one in found)
+
+
+def test_a_type_that_no_request_has_changes_nothing(tmp_path, catalog):
+    strange = "task_type,model,n,passed\nnobody,flash,10,1\n"
+    plain = study(load_scenario("support_chat", ["duration_s=600.0", "replications=2"]), catalog=catalog)
+    own = study(desk(tmp_path, strange), catalog=catalog)
+    assert own.summary.total.adequate_share == plain.summary.total.adequate_share
+
+
+def test_the_fit_inverts_the_curve():
+    difficulty = np.random.default_rng(1).normal(-1.0, 1.3, 2_000)
+    for ability in (-4.0, 0.0, 2.5):
+        share = float((1 / (1 + np.exp(difficulty - ability))).mean())
+        assert ability_of(share, difficulty) == pytest.approx(ability, abs=1e-9)
+
+
+def test_wilsons_interval_of_a_textbook_example():
+    low, high = Evaluation("t", "m", 10, 1).interval
+    assert (low, high) == pytest.approx((0.0179, 0.4042), abs=1e-4)
+    assert Evaluation("t", "m", 5, 5).interval[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task,model,n,passed\n", "right: task_type, model, n, passed"),
+        ("task_type,model,n,passed\nchat,flash,10\n", ":2: right: 4 cells"),
+        ("task_type,model,n,passed\nchat,flash,10,11\n", "passed from 0 to n"),
+        ("task_type,model,n,passed\nchat,flash,ten,1\n", "n 'ten'; right: a whole number"),
+        ("task_type,model,n,passed\nchat,flsh,10,1\n", ":2: "),
+        (GOOD + "dialogue,flash,1,1\n", ":5: .* comes twice"),
+    ],
+)
+def test_bad_results_are_refused_with_their_line(tmp_path, catalog, text, said):
+    with pytest.raises(InputError, match=said):
+        study(desk(tmp_path, text), catalog=catalog)
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="evaluations"):
+        load_scenario("support_chat", ["evaluations=nowhere.csv"])
