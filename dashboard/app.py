@@ -7,6 +7,9 @@ def main() -> None:
     """Name the page and hand over to the one that is asked for."""
     import streamlit as st
 
+    from sim.policies.files import load_named_files
+
+    load_named_files()
     here = Path(__file__).resolve().parent
     st.set_page_config(page_title="proflash", page_icon=str(here / "icon.png"), layout="wide")
     page = st.navigation(

@@ -11,7 +11,7 @@ import tomllib
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from profiles.errors import InputError
+from sim.policies.files import ENVIRONMENT, load_policy_file
 
 app = typer.Typer(help="The dashboard.", no_args_is_help=True)
 
@@ -35,12 +36,21 @@ def dashboard_command(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address; open nothing.")
     ] = False,
+    policy_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy-file",
+            metavar="FILE.py:CLASS",
+            help="A policy of your own among those offered; the file is run as code. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Pro, Flash or both? Pages that run plans and show them. Ctrl-C ends it and the runs under way."""
     require_installed()
     _require_free(port)
+    named = [_absolute(spec) for spec in policy_files or ()]
     address = f"http://{HOST}:{port}"
-    with subprocess.Popen(command(port), env=_environment(), stdout=subprocess.DEVNULL) as server:  # noqa: S603
+    with subprocess.Popen(command(port), env=_environment(named), stdout=subprocess.DEVNULL) as server:  # noqa: S603
         try:
             _await_ready(server, address)
             typer.echo(address)
@@ -82,10 +92,18 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with the packages findable when they are not installed."""
+def _absolute(spec: str) -> str:
+    """The same policy file, wherever the server runs; InputError where it cannot be loaded."""
+    load_policy_file(spec)
+    place, _, name = spec.rpartition(":")
+    return f"{Path(place).resolve()}:{name}"
+
+
+def _environment(policy_files: Sequence[str] = ()) -> dict[str, str]:
+    """Ours, with the packages findable when they are not installed, and with the user's own policies."""
     path = os.pathsep.join(filter(None, [str(_HERE.parent), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path}
+    own = {ENVIRONMENT: "\n".join(policy_files)} if policy_files else {}
+    return {**os.environ, "PYTHONPATH": path, **own}
 
 
 def _require_free(port: int) -> None:

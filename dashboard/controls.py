@@ -15,6 +15,8 @@ from dashboard.knobs import (
     TRAFFIC,
     Knobs,
     comparable_presets,
+    offered_policies,
+    own_policies,
     scenario_with,
     steerable,
 )
@@ -32,6 +34,10 @@ _HELP = {
     ),
     "prices_on": (
         "Which price list, and which models are meant by pro and flash. Empty: the scenario's own date."
+    ),
+    "policies": (
+        "Beside Pro only and Flash only. Every registered policy that needs no parameters is offered; type "
+        "another with its parameters, e.g. split {weights: {pro: 1, flash: 3}}"
     ),
     "replications": "Independent repetitions with other luck. More of them give narrower intervals.",
 }
@@ -92,7 +98,22 @@ def _ask_knobs(scenario: Scenario) -> Knobs:
         difficulty=_difficulty() if "difficulty" in able else 0.0,
         prices_on=_prices_on(scenario),
         replications=_replications(),
+        policies=_policies(scenario),
     )
+
+
+def _policies(scenario: Scenario) -> tuple[str, ...] | None:
+    """The policies to set against Pro only and Flash only; None where they are the scenario's own."""
+    own = own_policies(scenario)
+    chosen = st.multiselect(
+        "Policies to compare",
+        offered_policies(scenario),
+        default=list(own),
+        key=f"policies_{scenario.name}",
+        accept_new_options=True,
+        help=_HELP["policies"],
+    )
+    return None if tuple(chosen) == own else tuple(chosen)
 
 
 def _slider(label: str, key: str, options: tuple[float, ...], at: float) -> float:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any, Literal
 
 from profiles.errors import InputError
+from sim.policies.text import read_routing, ready_policies, write_routing
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario, parse_scenario, preset_names
 
@@ -39,6 +40,17 @@ class Knobs:
     difficulty: float = 0.0
     prices_on: date | None = None  # None: the preset's own date
     replications: int = DEFAULT_REPLICATIONS
+    policies: tuple[str, ...] | None = None  # mixed policies as one-line texts; None: the preset's own
+
+
+def own_policies(scenario: Scenario) -> tuple[str, ...]:
+    """The mixed policies of a scenario's plan, as one-line texts."""
+    return tuple(write_routing(routing) for routing in scenario.plan.mixed)
+
+
+def offered_policies(scenario: Scenario) -> tuple[str, ...]:
+    """What can be compared here: the scenario's own, then all that need no parameters."""
+    return tuple(dict.fromkeys((*own_policies(scenario), *ready_policies(scenario.routable))))
 
 
 def comparable_presets() -> dict[str, Scenario]:
@@ -77,6 +89,9 @@ def scenario_with(preset: str | Scenario, knobs: Knobs) -> Scenario:
     plain = scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
     plain["classes"] = {name: _class(spec, knobs) for name, spec in plain["classes"].items()}
     plain["replications"] = knobs.replications
+    if knobs.policies is not None:
+        mixed = [read_routing(text) for text in knobs.policies]
+        plain["plan"] = {**plain.get("plan", {}), "mixed": mixed}
     if knobs.prices_on is not None:
         plain["prices_on"] = knobs.prices_on.isoformat()
     return parse_scenario(plain, f"preset {scenario.name} with these settings")

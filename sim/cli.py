@@ -18,7 +18,7 @@ from profiles.errors import InputError
 from profiles.files import write_atomically
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import StudyRun, study
-from sim.policies.files import load_policy_file
+from sim.policies.files import load_named_files, load_policy_file
 from sim.progress import Mode, progress_reporter
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario, preset_names, preset_text
@@ -96,9 +96,10 @@ def run_command(
     if as_json:
         sys.stdout.write(result.summary.to_json())
     else:
-        from sim.console import print_summary
+        from sim.console import print_reasons, print_summary
 
         print_summary(result.summary)
+        print_reasons(result)
     _gate(result.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
 
 
@@ -199,6 +200,7 @@ def _scenario(
     replications: int | None,
     profiles: list[Path] | None,
 ) -> Scenario:
+    load_named_files()
     extra = list(overrides or ())
     if seed is not None:
         extra.append(f"seed={seed}")

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiles.errors import InputError
-from profiles.yaml_io import read_yaml
 from sim.cli import JobsOption, JsonOption, ReplicationsOption, ScenarioArg, SeedOption, SetOption
 from sim.experiments.frontier import Comparison, Point, comparison
 from sim.experiments.plan import routings
 from sim.experiments.study import compare
-from sim.policies.files import load_policy_file
+from sim.policies.files import load_named_files, load_policy_file
+from sim.policies.text import read_routing
 from sim.report import words
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario
@@ -56,6 +56,7 @@ def compare_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare routing policies on the same traffic: paired differences and the Pareto frontier."""
+    load_named_files()
     own = [load_policy_file(spec) for spec in policy_files or ()]
     changes = [f"seed={seed}"] * (seed is not None) + [f"replications={replications}"] * bool(replications)
     spec = load_scenario(scenario, [*(overrides or ()), *changes])
@@ -82,16 +83,6 @@ def asked_routings(
             raise InputError(f"--policy {text}: given twice")
         found[text] = read_routing(text)
     return found
-
-
-def read_routing(text: str) -> dict[str, Any]:
-    """The routing block in ``split {weights: {pro: 1, flash: 3}}``."""
-    name, brace, rest = text.strip().partition("{")
-    parameters = read_yaml(brace + rest) if brace else {}
-    if not name.strip() or len(name.split()) > 1 or "policy" in parameters:
-        right = "a policy's name, then its parameters, e.g. static {endpoint: pro}"
-        raise InputError(f"--policy {text}: right: {right}")
-    return {"policy": name.strip(), **parameters}
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,9 +13,11 @@ from rich.table import Table
 from profiles.errors import InputError
 from profiles.money import PUSD_PER_USD
 from sim.experiments.assumptions import Assumption
+from sim.experiments.explain import Reasoning, reasons_by_class
 from sim.experiments.outlook import outlook
-from sim.experiments.plan import Option, Plan
+from sim.experiments.plan import Option, Plan, shares_of
 from sim.experiments.recommend import Requirement
+from sim.experiments.study import StudyRun
 from sim.luck import Luck
 from sim.report import words
 from sim.report.words import count, money, seconds, share, span
@@ -177,15 +179,27 @@ def _verdict(requirements: tuple[Requirement, ...]) -> str:
 
 
 def _routes(option: Option) -> Table:
+    return _routes_table(option.routes, option.reasoning)
+
+
+def _routes_table(
+    routes: Mapping[str, Mapping[str, float]], reasoning: Mapping[str, Sequence[Reasoning]]
+) -> Table:
     table = Table(title="where each class goes", title_justify="left")
     table.add_column("class")
     table.add_column("endpoints")
     table.add_column("decided by")
-    for name, shares in option.routes.items():
+    for name, shares in routes.items():
         places = ", ".join(f"{place} {part:.0%}" for place, part in shares.items())
-        why = ", ".join(f"{r.criterion} ({r.share:.0%})" for r in option.reasoning.get(name, ()))
+        why = ", ".join(f"{r.criterion} ({r.share:.0%})" for r in reasoning.get(name, ()))
         table.add_row(name, places, why or "-")
     return table
+
+
+def print_reasons(run: StudyRun) -> None:
+    """Where each class went in replication 0, and by which criterion."""
+    routes = shares_of(run.results[0].measures.routes)
+    _console().print(_routes_table(routes, reasons_by_class(run.world)))
 
 
 # --- summaries --------------------------------------------------------------------------------

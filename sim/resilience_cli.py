@@ -15,9 +15,9 @@ from rich.table import Table
 from profiles.errors import InputError
 from profiles.files import write_atomically
 from sim.cli import JobsOption, JsonOption, ReplicationsOption, ScenarioArg, SeedOption, SetOption
-from sim.compare_cli import read_routing
 from sim.experiments.escalation import MOVED, Economics, escalation
 from sim.experiments.recovery import Cell, lost_from, recovery_map, to_json, usual_variants
+from sim.policies.text import read_routing
 from sim.report import words
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario

@@ -35,7 +35,7 @@ class Option:
     summary: Summary
     requirements: tuple[Requirement, ...]
     routes: dict[str, dict[str, float]]  # class: endpoint: share of its requests, replication 0
-    reasoning: dict[str, tuple[Reasoning, ...]]  # class: which criterion sent it where; rules only
+    reasoning: dict[str, tuple[Reasoning, ...]]  # class: which criterion sent it where
     against_baseline: dict[str, Estimate]  # this option minus the first, same luck
 
     @property
@@ -158,13 +158,14 @@ def _option(label: str, run: StudyRun, baseline: StudyRun) -> Option:
         routing=dict(scenario.routing),
         summary=run.summary,
         requirements=requirements(run.summary, scenario),
-        routes=_shares(run.results[0].measures.routes),
+        routes=shares_of(run.results[0].measures.routes),
         reasoning=reasons_by_class(run.world),
         against_baseline={} if run is baseline else differences(run, baseline),
     )
 
 
-def _shares(routes: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:
+def shares_of(routes: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:
+    """Counts by class and endpoint as shares of the class; endpoints without a request left out."""
     shares = {}
     for name, counts in routes.items():
         total = sum(counts.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +15,14 @@ from sim.scenario import RequestClass
 
 EndpointName = Annotated[str, "the name of an endpoint"]
 RoutingBlock = Annotated[dict[str, Any], "the routing block of another policy"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a request goes (None: nowhere), and the criterion that decided."""
+
+    endpoint: str | None
+    criterion: str
 
 
 class RoutingPolicy(Protocol):
@@ -95,6 +103,11 @@ def layers(routing: Mapping[str, Any]) -> Iterator[RoutingPolicy]:
     yield built
     for block in _blocks(built):
         yield from layers(block)
+
+
+def inside(built: RoutingPolicy) -> tuple[RoutingPolicy, ...]:
+    """The policies that a wrapper holds; none for any other."""
+    return tuple(build_policy(block) for block in _blocks(built))
 
 
 def prepared(built: RoutingPolicy, classes: Mapping[str, RequestClass], system: System) -> RoutingPolicy:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from sim.policies import predict
-from sim.policies.base import EndpointName, policy
+from sim.policies.base import Decision, EndpointName, policy
 from sim.policies.view import EndpointView, Request, System
 
 Among = tuple[EndpointName, ...] | None  # None: every endpoint of the scenario
@@ -31,6 +31,8 @@ def least(views: list[EndpointView], figure: Callable[[EndpointView], float]) ->
 class ContextFit:
     """The first endpoint, in the order given, whose window, output cap and modalities suffice."""
 
+    criterion: ClassVar[str] = "context"
+
     among: Among = None
 
     def choose(self, request: Request, system: System) -> str | None:
@@ -42,20 +44,29 @@ class ContextFit:
 class Cheapest:
     """The cheapest endpoint that is predicted to meet the request's SLO; else the fastest."""
 
+    criterion: ClassVar[str] = "price"
+
     among: Among = None
 
     def choose(self, request: Request, system: System) -> str | None:
+        return self.decide(request, system).endpoint
+
+    def decide(self, request: Request, system: System) -> Decision:
+        """The choice with its reason: the latency that is asked for leaves one, or none; else the price."""
         views = candidates(request, system, self.among)
         good = [view for view in views if predict.meets_slo(request, view)]
         if not good:
-            return least(views, lambda view: predict.e2e_s(request, view))
-        return least(good, lambda view: predict.pusd(request, view))
+            return Decision(least(views, lambda view: predict.e2e_s(request, view)), "latency")
+        choice = least(good, lambda view: predict.pusd(request, view))
+        return Decision(choice, "latency" if len(good) == 1 < len(views) else self.criterion)
 
 
 @policy("fastest")
 @dataclass(frozen=True)
 class Fastest:
     """The endpoint with the shortest predicted time to the last token, its queue counted in."""
+
+    criterion: ClassVar[str] = "latency"
 
     among: Among = None
 
@@ -72,6 +83,8 @@ class LeastUtilised:
     it such an endpoint counts as idle. Requests of a priority above ``reserve_up_to`` (0 is the most urgent)
     may not use the last ``reserve_share`` of an endpoint, and are turned away where nothing else is left.
     """
+
+    criterion: ClassVar[str] = "load"
 
     among: Among = None
     slots: dict[EndpointName, Annotated[int, Field(ge=1)]] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ class Complexity:
     The score is the request's difficulty (logits) with a normal error of standard deviation ``error_sd``,
     the classifier's stated accuracy: 0 is a perfect one. `sim.experiments.roc` shows what that is worth.
     """
+
+    criterion: ClassVar[str] = "reasoning"
 
     threshold: float
     error_sd: Annotated[float, Field(ge=0, le=100)]

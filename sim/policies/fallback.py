@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from profiles.errors import InputError
 from sim.policies.base import EndpointName, policy
@@ -20,6 +20,8 @@ class Fallback:
     Other errors try the same endpoint again, and the end of the chain is tried again and again: how often
     in all is the client's ``max_attempts``.
     """
+
+    criterion: ClassVar[str] = "order of the chain"
 
     chain: tuple[EndpointName, ...] = ("pro", "flash")
     on: tuple[Error, ...] = ("throttled", "timed_out", "rejected", "failed")

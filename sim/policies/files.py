@@ -7,15 +7,18 @@ come from elsewhere, cannot.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import zlib
 from dataclasses import is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
 from profiles.errors import InputError, nearest
 from sim.policies.base import policy, policy_class, policy_names
 
+ENVIRONMENT = "PROFLASH_POLICY_FILES"  # one spec a line
 _MARK = "__proflash_policy_file__"
 
 
@@ -37,6 +40,17 @@ def load_policy_file(spec: str) -> str:
     setattr(found, _MARK, f"{path.resolve()}:{name}")
     policy(name)(found)
     return name
+
+
+def load_named_files() -> None:
+    """Load the files that the environment names: how a server's child knows what its parent was given."""
+    for spec in filter(None, os.environ.get(ENVIRONMENT, "").splitlines()):
+        _load_once(spec)
+
+
+@lru_cache(maxsize=32)
+def _load_once(spec: str) -> str:
+    return load_policy_file(spec)
 
 
 def loaded_files() -> tuple[str, ...]:

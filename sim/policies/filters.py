@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ Classes = Mapping[str, RequestClass]
 @dataclass(frozen=True)
 class AvoidPreview:
     """The policy ``of``, but only on endpoints whose model is generally available."""
+
+    criterion: ClassVar[str] = "production"
 
     of: RoutingBlock
     otherwise: EndpointName | None = None
@@ -42,6 +44,8 @@ class AvoidPreview:
 @dataclass(frozen=True)
 class Residency:
     """The policy ``of``, but ``classes`` (default: all) only on endpoints that process in ``region``."""
+
+    criterion: ClassVar[str] = "governance"
 
     of: RoutingBlock
     classes: tuple[str, ...] | None = None
@@ -91,6 +95,8 @@ class Shed:
     ``max_in_flight`` bounds the calls under way at the chosen endpoint, one number a priority from 0 (the
     most urgent) on; a priority beyond the last number has the last one. Null: never shed.
     """
+
+    criterion: ClassVar[str] = "load"
 
     of: RoutingBlock
     max_in_flight: tuple[Annotated[int, Field(ge=0)] | None, ...]

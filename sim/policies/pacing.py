@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ class BudgetPacing:
     Calls to the preferred endpoint therefore never outspend the budget by prediction; the economy calls may,
     and no routing can help that.
     """
+
+    criterion: ClassVar[str] = "budget"
 
     budget_usd_per_month: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     preferred: EndpointName = "pro"

@@ -6,17 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sim.policies.base import EndpointName, policy
+from sim.policies.base import Decision, EndpointName, policy
 from sim.policies.view import EndpointFacts, EndpointView, Request, System
 from sim.scenario import Needs, RequestClass
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Where a request goes (None: nowhere), and the criterion that decided."""
-
-    endpoint: str | None
-    criterion: str
 
 
 @policy("rules")

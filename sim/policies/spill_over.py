@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sim.policies.base import EndpointName, policy
 from sim.policies.view import Request, System
@@ -15,6 +16,8 @@ class SpillOver:
 
     Crowded: its queue has reached ``max_queue``, or ``max_in_flight`` calls are under way.
     """
+
+    criterion: ClassVar[str] = "load"
 
     primary: EndpointName = "pro"
     overflow: EndpointName = "flash"

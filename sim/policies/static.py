@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from profiles.errors import InputError
 from sim.policies.base import EndpointName, policy
@@ -13,6 +14,8 @@ from sim.policies.view import Request, System
 @dataclass(frozen=True)
 class Static:
     """Everything to one endpoint, or each class to its own."""
+
+    criterion: ClassVar[str] = "the class's own endpoint"
 
     endpoint: EndpointName | None = None
     by_class: dict[str, EndpointName] | None = None
@@ -36,6 +39,8 @@ class Static:
 @dataclass(frozen=True)
 class Split:
     """Each request to one of several endpoints, at random in proportion to the weights."""
+
+    criterion: ClassVar[str] = "weights"
 
     weights: dict[EndpointName, float]
 

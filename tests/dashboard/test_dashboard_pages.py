@@ -173,3 +173,33 @@ def test_what_the_child_refuses_is_told_in_its_words():
 )
 def test_words_are_shown_as_written(text, shown):
     assert plain(text) == shown
+
+
+MINE = """
+from dataclasses import dataclass
+
+from sim.policies import EndpointName
+
+
+@dataclass(frozen=True)
+class LongToPro:
+    pro: EndpointName = "pro"
+    flash: EndpointName = "flash"
+
+    def choose(self, request, system):
+        return self.pro if request.input_tokens > 1_500 else self.flash
+"""
+
+
+def test_any_registered_policy_can_be_compared_a_users_own_too(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE, encoding="utf-8")
+    monkeypatch.setenv("PROFLASH_POLICY_FILES", f"{path}:LongToPro")
+    at = visit(**SMALL)
+    (box,) = at.multiselect
+    assert {"LongToPro", "cascade", "hedged", "cheapest", "rules"} <= set(box.options)
+    box.set_value(["LongToPro", "cascade"]).run()
+    at = ended(press_run(at))
+    shown = " ".join(element.value for element in at.markdown)
+    assert plain("Mixed: LongToPro") in shown
+    assert plain("Mixed: cascade") in shown
