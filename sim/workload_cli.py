@@ -74,18 +74,28 @@ def describe_command(
     name: Annotated[str, typer.Option("--format", help="Format of a log; scenario: a scenario.")] = "csv",
     column: ColumnOption = None,
     lenient: LenientOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with plots: one file, nothing loaded.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rate over time, bursts, lengths, correlation, large prompts, sessions."""
     from sim.workload.loads import figures, of_workload
     from sim.workload.sample import sample
+    from sim.workload.session_fit import session_figures
 
     if name == "scenario":
         scenario = load_scenario(file)
         load = of_workload(sample(scenario, Luck(scenario.seed)))
     else:
         load = _read(Path(file), name, column, lenient)
-    _print(asdict(figures(load)), as_json)
+    found = session_figures(load)
+    if html is not None:
+        from sim.report.load_page import render_load
+
+        write_atomically(html, render_load(load, Path(file).name))
+        typer.echo(f"{html}: written", err=True)
+    _print(asdict(figures(load)) | ({} if found is None else {"session": asdict(found)}), as_json)
 
 
 @app.command("fit")
@@ -98,6 +108,17 @@ def fit_command(
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Fit the first half of the time, judge by the second.")
     ] = False,
+    sessions: Annotated[
+        bool,
+        typer.Option(
+            "--sessions",
+            help="Fit conversations: beginnings, turns, pauses, growth. The load is then closed.",
+        ),
+    ] = False,
+    starts_per_hour: Annotated[
+        float | None,
+        typer.Option(help="With --sessions: Poisson beginnings, where the log's sessions all begin at 0."),
+    ] = None,
     spread_s: Annotated[
         float | None,
         typer.Option(
@@ -114,13 +135,15 @@ def fit_command(
     load = _read(file, name, column, lenient)
     if spread_s is not None:
         load = spread(load, spread_s)
+    if sessions:
+        _fit_sessions(load, file, out, starts_per_hour, as_json)
+        return
     judge = load
     if hold_out:
         first = load.arrival_s < load.arrival_s[-1] / 2
         late = load.take(~first)
         load, judge = load.take(first), late.at(late.arrival_s - late.arrival_s[0])
-    stem = "".join(c if c.isalnum() else "_" for c in file.name.split(".")[0])
-    plain = fit_scenario(load, f"fit_{stem}"[:60], f"Fitted to {len(load):,} requests of {file.name}.")
+    plain = fit_scenario(load, _name(file), f"Fitted to {len(load):,} requests of {file.name}.")
     write_atomically(out, to_yaml(plain))
     found = likeness(parse_scenario(plain, str(out)), judge)
     if as_json:
@@ -134,6 +157,45 @@ def fit_command(
             err=True,
         )
     typer.echo(f"{out}: written. Next: proflash plan {out}", err=True)
+
+
+def _name(file: Path) -> str:
+    stem = "".join(c if c.isalnum() else "_" for c in file.name.split(".")[0])
+    return f"fit_{stem}"[:60]
+
+
+def _fit_sessions(load: Load, file: Path, out: Path, starts_per_hour: float | None, as_json: bool) -> None:
+    """Write the fitted conversations, and print those of the log beside some that are drawn."""
+    from sim.workload.fit import scenario_of
+    from sim.workload.loads import of_workload
+    from sim.workload.sample import sample
+    from sim.workload.session_fit import fit_session_class, session_figures
+
+    starts = None if starts_per_hour is None else starts_per_hour / 3_600
+    fitted = fit_session_class(load, starts)
+    found = session_figures(load)
+    assert found is not None
+    span_s = float(load.arrival_s[-1] - load.arrival_s[0])
+    duration_s = fitted["arrivals"].get("span_s", span_s if starts is None else found.sessions / starts)
+    why = (
+        f"Fitted to {found.sessions:,} sessions of {file.name}; a later turn comes a pause after its answer."
+    )
+    plain = scenario_of(fitted, duration_s, _name(file), why)
+    write_atomically(out, to_yaml(plain))
+    drawn = of_workload(sample(parse_scenario(plain, str(out)), Luck(1)))
+    told = {"log": _with_prompts(load), "sample": _with_prompts(drawn)}
+    _print(told, as_json)
+    typer.echo(f"{out}: written. Next: proflash plan {out}", err=True)
+
+
+def _with_prompts(load: Load) -> dict[str, Any]:
+    """The sessions of a load, its prompts and what of them is cached."""
+    from sim.workload.loads import figures
+    from sim.workload.session_fit import session_figures
+
+    found, whole = session_figures(load), figures(load)
+    prompts = {"mean_input_tokens": whole.mean_input_tokens, "input_tokens": whole.input_tokens}
+    return ({} if found is None else asdict(found)) | prompts | {"cached_share": whole.cached_share}
 
 
 def _print_likeness(found: Likeness) -> None:
@@ -277,8 +339,12 @@ def _flat(plain: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, tuple | list) and len(value) > 24:
+        return f"{len(value)} values, {_cell(min(value))} to {_cell(max(value))}; all with --json"
     if isinstance(value, tuple | list):
         return "  ".join(_cell(item) for item in value)
     if value is None:
         return "unknown: too little to tell"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

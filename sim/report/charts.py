@@ -63,7 +63,7 @@ def charts_of(result: Plan | Summary, scenario: Scenario | None = None) -> Chart
     return Charts(_cost(result, duration_s), _time(result), _latency(result, scenario), routing)
 
 
-def _chart(
+def chart_of(
     name: str, title: str, caption: str, draw: Callable[[Theme], go.Figure], table: Table | None = None
 ) -> Chart:
     light = draw("light")
@@ -73,7 +73,7 @@ def _chart(
 def _cost(result: Plan | Summary, duration_s: float | None) -> tuple[Chart, ...]:
     options = options_of(result)
     best = result.best.summary if isinstance(result, Plan) else result
-    waterfall = _chart(
+    waterfall = chart_of(
         "bill",
         f"What the bill of {best.policy} is made of",
         "USD a month, from the mean bill over replications.",
@@ -82,7 +82,7 @@ def _cost(result: Plan | Summary, duration_s: float | None) -> tuple[Chart, ...]
     )
     if len(options) == 1:
         return (waterfall,)
-    bars = _chart(
+    bars = chart_of(
         "cost",
         "Cost a month",
         f"Whiskers are the {words.LEVEL_WORDS} over replications: the luck of the traffic, not doubt about "
@@ -90,7 +90,7 @@ def _cost(result: Plan | Summary, duration_s: float | None) -> tuple[Chart, ...]
         lambda theme: cost_bars(result, theme, duration_s),
         composition_table(options, duration_s),
     )
-    scatter = _chart(
+    scatter = chart_of(
         "cost-and-waiting",
         "Cost against waiting",
         "Full markers meet every requirement, hollow ones miss at least one. Lower left is better.",
@@ -106,7 +106,7 @@ def _time(result: Plan | Summary) -> tuple[Chart, ...]:
     if found is None:  # written before runs kept it
         return ()
     marked = " Bands and dotted lines are the events, numbered as listed." if best.events else ""
-    chart = _chart(
+    chart = chart_of(
         "over-time",
         f"{best.policy} over time",
         f"One replication, in {len(found.arrived)} stretches of {found.stretch_s:g} s.{marked}",
@@ -137,7 +137,7 @@ def _bounds(name: str, scenario: Scenario | None) -> list[tuple[Metric, SloLine 
 
 def _curves(result: Plan | Summary, element: str, name: str, metric: Metric, slo: SloLine | None) -> Chart:
     caption = "A line that passes below the cross keeps this bound." if slo and slo.share < 1 else ""
-    return _chart(
+    return chart_of(
         element,
         f"{name}: {METRICS[metric]}",
         caption,
@@ -147,7 +147,7 @@ def _curves(result: Plan | Summary, element: str, name: str, metric: Metric, slo
 
 
 def _routing(plan: Plan) -> Chart:
-    return _chart(
+    return chart_of(
         "routing",
         "Where requests go",
         "Shares of each class's requests, by the endpoint of the last attempt.",

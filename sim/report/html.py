@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.experiments.plan import Plan
 from sim.report.content import content_of
@@ -22,9 +22,18 @@ from sim.scenario import Scenario
 from sim.summary import Summary
 
 if TYPE_CHECKING:
-    from sim.report.charts import Charts
+    from sim.report.charts import Chart
 
-__all__ = ["csp_hash", "figures_json", "render_html"]
+__all__ = ["csp_hash", "figures_json", "page", "render_html"]
+
+
+class Drawn(Protocol):
+    """The charts of a page."""
+
+    @property
+    def all(self) -> tuple[Chart, ...]:
+        """In the order of the page."""
+
 
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -34,21 +43,26 @@ def render_html(result: Plan | Summary, scenario: Scenario | None = None) -> str
 
     ``scenario`` draws the SLO lines, and adds to a run its quality bars, budget and assumptions.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     from sim.report.charts import charts_of
 
-    charts = charts_of(result, scenario)
+    return page("report.html", content_of(result, scenario), charts_of(result, scenario))
+
+
+def page(template: str, content: object, charts: Drawn) -> str:
+    """A template of this folder, filled in: what it says, and what it shows."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(lambda name: files("sim.report").joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"csp_hash": csp_hash}
-    template = environment.from_string(
-        files("sim.report").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    return template.render(
-        content=content_of(result, scenario),
+    return environment.get_template(template).render(
+        content=content,
         charts=charts,
         figures=Markup(figures_json(charts)),  # noqa: S704 - escaped by figures_json
         plotly=Markup(_plotly_js()),  # noqa: S704 - the library itself
@@ -60,7 +74,7 @@ def csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()}'"
 
 
-def figures_json(charts: Charts) -> str:
+def figures_json(charts: Drawn) -> str:
     """All figures by element id and theme, as JSON that cannot leave its ``<script>`` element."""
     plain = {
         f"chart-{chart.name}": {"light": _plain(chart.light), "dark": _plain(chart.dark)}

@@ -50,15 +50,20 @@ def length_law(tokens: Ints) -> Plain:
 
 def fit_scenario(load: Load, name: str, why: str) -> Plain:
     """A scenario file's mapping that runs the fitted class on the current Flash model."""
-    times = load.arrival_s - load.arrival_s[0]
     fitted = fit_class(load)
+    times = load.arrival_s - load.arrival_s[0]
+    return scenario_of(fitted, fitted["arrivals"].get("span_s", span_of(times)), name, why)
+
+
+def scenario_of(fitted: Plain, duration_s: float, name: str, why: str) -> Plain:
+    """A fitted class as a scenario file's mapping."""
     return {
         "schema": "proflash/scenario/v1",
         "name": name,
         "why": why,
         "prices_on": "2026-11-23",
         "start": "2026-11-23T00:00:00",
-        "duration_s": fitted["arrivals"].get("span_s", span_of(times)),
+        "duration_s": duration_s,
         "classes": {"fitted": fitted},
         "endpoints": {"pro": {"buy": "payg", "model": "pro"}, "flash": {"buy": "payg", "model": "flash"}},
         "routing": {"policy": "static", "endpoint": "flash"},

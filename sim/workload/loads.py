@@ -137,6 +137,16 @@ def dispersion(arrival_s: Floats, window_s: float) -> float | None:
     return None if found is None or not found.any() else float(found.var(ddof=1) / found.mean())
 
 
+def dispersion_curve(arrival_s: Floats, points: int = 25) -> list[tuple[float, float]]:
+    """Dispersion by window, from a tenth of the mean gap, 0.1 s at least, to a twentieth of the span."""
+    span = float(arrival_s[-1] - arrival_s[0]) if len(arrival_s) > 1 else 0.0
+    least, most = max(0.1, span / max(len(arrival_s), 1) / 10), span / 20
+    if not most > least:
+        return []
+    found = [(float(w), dispersion(arrival_s, float(w))) for w in np.geomspace(least, most, points)]
+    return [(window, value) for window, value in found if value is not None]
+
+
 def _peak(arrival_s: Floats, window_s: float) -> float | None:
     found = counts(arrival_s, window_s)
     return None if found is None or not found.any() else float(found.max() / found.mean())

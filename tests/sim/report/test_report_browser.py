@@ -61,7 +61,7 @@ def test_it_draws_and_asks_for_nothing(visit, small_plan, small_scenario, scheme
     assert asked == []
     assert complaints == []
     charts = page.locator(".chart")
-    assert charts.count() == 9
+    assert charts.count() == 10
     assert page.locator(".chart .main-svg").count() >= charts.count()
     assert page.locator(".sentence").inner_text() == small_plan.sentence
     assert page.evaluate("document.documentElement.scrollWidth") <= 1180
