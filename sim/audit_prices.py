@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.prices import PriceRow
 from profiles.schema import ModelProfile
+from profiles.side_models import SideModel
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
 from sim.scenario_batch import Batch
 
@@ -73,7 +74,7 @@ def _service(endpoint: Endpoint) -> str:
 
 
 def _ladder(
-    model: ModelProfile, where: tuple[str, str, str, str], on: date, catalog: Catalog
+    model: ModelProfile | SideModel, where: tuple[str, str, str, str], on: date, catalog: Catalog
 ) -> dict[int, Decimal]:
     """USD per million tokens by prompt threshold, with the company's own terms taken into account."""
     _, channel, service, unit = where
@@ -113,6 +114,12 @@ def flat_price(unit: str, endpoint: Endpoint, scenario: Scenario, catalog: Catal
     """Picodollars of one unit that no prompt changes the price of."""
     price, known = unit_prices(endpoint, unit, on, np.array([1]), scenario, catalog)
     return int(price[0]) if known[0] else None
+
+
+def side_price(side: SideModel, channel: str, service: str, on: date, catalog: Catalog) -> int | None:
+    """Picodollars of an input token of an embedding model."""
+    usd = _ladder(side, (side.name, channel, service, "input"), on, catalog).get(-1)
+    return None if usd is None else whole(usd * 10**6)
 
 
 def less(usd: Decimal, percent: Decimal) -> Decimal:

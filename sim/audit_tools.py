@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.prices import FreeAllowance
 from profiles.schema import ModelProfile
-from sim.audit_prices import flat_price
+from sim.audit_prices import flat_price, side_price
 from sim.records import Outcome, Records
 from sim.scenario import Scenario
 
@@ -27,7 +27,10 @@ def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[
     attempts, tools = records.attempts, records.workload.tools
     amount, unknown = np.zeros(len(attempts), dtype=np.int64), np.zeros(len(attempts), dtype=bool)
     purses: dict[tuple[str, str, str], int] = {}
+    _embed(records, scenario, catalog, amount, unknown)
     for tool, asked in tools.items():
+        if tool == "embedding":
+            continue
         used = (asked[attempts.request] > 0) & np.isfinite(attempts.begin_s)
         for row in sorted(np.flatnonzero(used).tolist(), key=lambda k: (attempts.send_s[k], k)):
             endpoint = scenario.endpoints[records.endpoint_names[attempts.endpoint[row]]]
@@ -50,6 +53,28 @@ def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[
             amount[row] += count * (each or 0)
             unknown[row] |= each is None and count > 0
     return amount, unknown
+
+
+def _embed(
+    records: Records, scenario: Scenario, catalog: Catalog, amount: Ints, unknown: NDArray[np.bool_]
+) -> None:
+    """One embedding a request, paid with the first of its calls that a service worked on."""
+    attempts, load = records.attempts, records.workload
+    seen: set[int] = set()
+    for row in range(len(attempts)) if "embedding" in load.tools else ():
+        request = int(attempts.request[row])
+        began = math.isfinite(attempts.begin_s[row]) and attempts.outcome[row] not in _FREE
+        if not began or request in seen:
+            continue
+        seen.add(request)
+        spec = scenario.classes[load.class_names[load.class_id[request]]].tools
+        if spec is None or spec.embedding is None or not (tokens := int(load.tools["embedding"][request])):
+            continue
+        own = spec.embedding
+        on = _day(scenario, float(attempts.send_s[row]))
+        each = side_price(catalog.side_models[own.model], own.channel, own.service, on, catalog)
+        amount[row] += tokens * (each or 0)
+        unknown[row] |= each is None
 
 
 def _allowance(

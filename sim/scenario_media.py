@@ -6,10 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from profiles.base import Channel
 from sim.distributions import Distribution, Positive, Strict
 
 MediaKind = Literal["image", "video", "audio", "pdf"]
-ToolKind = Literal["search", "maps"]
+ToolKind = Literal["search", "maps", "embedding"]
 Extra = MediaKind | ToolKind
 Pixels = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
@@ -19,7 +20,11 @@ MEDIA_COLUMNS: dict[MediaKind, str] = {  # kind: its name among the columns of a
     "audio": "audio_ms",
     "pdf": "pdf_pages",
 }
-TOOL_COLUMNS: dict[ToolKind, str] = {"search": "searches", "maps": "maps_queries"}
+TOOL_COLUMNS: dict[ToolKind, str] = {
+    "search": "searches",
+    "maps": "maps_queries",
+    "embedding": "embedding_tokens",
+}
 
 
 class Media(Strict):
@@ -56,23 +61,39 @@ class Media(Strict):
         return {kind: law for kind, law in given.items() if law is not None}
 
 
+class Embedding(Strict):
+    """An embedding of a request (its question, say), by the token at the embedding model's price."""
+
+    model: str
+    tokens: Distribution
+    channel: Channel = "vertex"
+    service: Literal["standard", "batch"] = "standard"
+
+
 class Tools(Strict):
     """What the provider's tools are asked for, a call: each has a fee beside the tokens.
 
-    A model bills searches by the query or by the prompt that makes any, as its price rows say.
+    A model bills searches by the query or by the prompt that makes any, as its price rows say. A request is
+    embedded once, however often it is tried; that takes no time here (a stage of its own can: `then`).
     """
 
     searches: Distribution | None = None
     maps: Distribution | None = None
+    embedding: Embedding | None = None
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
         if not self.laws:
-            raise ValueError("give searches or maps")
+            raise ValueError("give searches, maps or embedding")
         return self
 
     @property
     def laws(self) -> dict[ToolKind, Distribution]:
         """The laws that are stated, by kind."""
-        given: dict[ToolKind, Distribution | None] = {"search": self.searches, "maps": self.maps}
+        embedded = None if self.embedding is None else self.embedding.tokens
+        given: dict[ToolKind, Distribution | None] = {
+            "search": self.searches,
+            "maps": self.maps,
+            "embedding": embedded,
+        }
         return {kind: law for kind, law in given.items() if law is not None}

@@ -26,7 +26,7 @@ from profiles.prices import FreeAllowance, Unit
 from sim.metered import spans
 from sim.records import Records
 from sim.scenario import Scenario
-from sim.scenario_media import ToolKind
+from sim.scenario_media import Embedding, ToolKind
 from sim.tariff import Seller, price_day, seller
 
 Ints = NDArray[np.int64]
@@ -85,6 +85,9 @@ def free_price(fee: Fee) -> UnitPrice:
 def _uses(
     records: Records, worked: NDArray[np.bool_], kind: ToolKind, scenario: Scenario, catalog: Catalog
 ) -> Iterator[_Use]:
+    if kind == "embedding":
+        yield from _embeddings(records, worked, scenario, catalog)
+        return
     attempts = records.attempts
     asked = records.workload.tools[kind][attempts.request].astype(np.int64)
     days = price_day(scenario, attempts.send_s)
@@ -100,6 +103,34 @@ def _uses(
             price = sold_by.unit_price(unit, on)
             counts = np.ones(len(own), dtype=np.int64) if unit == "grounded_prompt" else asked[own]
             yield _use(sold_by, unit, price, own, counts, on, scenario)
+
+
+def _embeddings(
+    records: Records, worked: NDArray[np.bool_], scenario: Scenario, catalog: Catalog
+) -> Iterator[_Use]:
+    """Each request's embedding, with the first of its calls that was worked on."""
+    attempts, load = records.attempts, records.workload
+    rows = np.flatnonzero(worked)
+    rows = np.sort(rows[np.unique(attempts.request[rows], return_index=True)[1]])
+    tokens = load.tools["embedding"][attempts.request[rows]].astype(np.int64)
+    days = price_day(scenario, attempts.send_s[rows])
+    for class_id, name in enumerate(load.class_names):
+        spec = scenario.classes[name].tools
+        if spec is None or spec.embedding is None:
+            continue
+        sold_by = _embedder(spec.embedding, scenario, catalog)
+        mine = (load.class_id[attempts.request[rows]] == class_id) & (tokens > 0)
+        for day in np.unique(days[mine]):
+            own = mine & (days == day)
+            on = scenario.prices_on + timedelta(days=int(day))
+            price = sold_by.unit_price("input", on)
+            yield _Use(sold_by, "input", price, rows[own], tokens[own], None, 0)
+
+
+def _embedder(spec: Embedding, scenario: Scenario, catalog: Catalog) -> Seller:
+    model = catalog.side_models[spec.model]
+    offer = Offer(model, spec.channel, spec.service, "global", catalog.terms)
+    return Seller("embedding", spec.channel, model.name, spec.service, offer, scenario.historical)
 
 
 def billed_by(offer: Offer, kind: ToolKind) -> Unit:

@@ -18,6 +18,7 @@ from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache
 from sim.scenario_events import InstanceLoss, ModelSwitch
 from sim.scenario_labels import GOVERNANCE
+from sim.scenario_media import Embedding
 from sim.verdicts import cascade_of
 
 UNLIMITED = Limits()
@@ -83,9 +84,20 @@ def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
         catalog = load_catalog(*(Path(path) for path in scenario.profiles))
     for assumed in scenario.assume_prices:
         catalog.model(assumed.model, scenario.prices_on)  # refuses a name that is none
+    for name, spec in scenario.classes.items():
+        if spec.tools is not None and spec.tools.embedding is not None:
+            _check_embedding(f"classes.{name}.tools.embedding.model", spec.tools.embedding, scenario, catalog)
     places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
     places, quotas = shared_quotas(places)
     return World(scenario, catalog, places, scenario.limits_scopes | quotas)
+
+
+def _check_embedding(where: str, spec: Embedding, scenario: Scenario, catalog: Catalog) -> None:
+    known = [side.name for side in catalog.side_models.values() if side.kind == "embedding"]
+    if spec.model not in known:
+        raise InputError(f"{where}: given {spec.model!r}; right: one of {', '.join(known)}")
+    if not scenario.historical:
+        catalog.side_models[spec.model].require_sold(scenario.prices_on, spec.channel)
 
 
 def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> Place:

@@ -26,6 +26,7 @@ _PATH: dict[Extra, str] = {
     "pdf": "media.pdf_pages",
     "search": "tools.searches",
     "maps": "tools.maps",
+    "embedding": "tools.embedding.tokens",
 }
 
 

@@ -22,9 +22,11 @@ from sim.engine.run import simulate
 from sim.luck import Luck
 from sim.past_run import read_records
 from sim.records import Outcome
+from sim.scenario_media import Embedding
 from sim.store import load_run, save_run
 from sim.summary import reduce_run, summarise
 from sim.workload.sample import sample
+from sim.world import resolve
 
 NEW = {"new": {"buy": "payg", "model": "gemini-3.8-flash"}}
 OLD = {"old": {"buy": "payg", "model": "gemini-2.5-flash", "channel": "gemini_api"}}
@@ -229,3 +231,37 @@ def test_tool_use_is_stored_with_a_run(grounded, catalog, tmp_path):
     save_run(tmp_path / "run", scenario, summary, records)
     again = read_records(load_run(tmp_path / "run"))
     assert bill(again, scenario, catalog).total_pusd == found.total_pusd
+
+
+EMBEDDED = {"model": "gemini-embedding-001", "tokens": {"kind": "constant", "value": 40.0}}
+
+
+def embedded(grounded, **given):
+    scenario = grounded(searches=0)
+    chat = scenario.classes["chat"]
+    tools = chat.tools.model_copy(update={"embedding": Embedding.model_validate(EMBEDDED | given)})
+    return scenario.model_copy(update={"classes": {"chat": chat.model_copy(update={"tools": tools})}})
+
+
+def test_a_request_is_embedded_once_at_the_embedding_models_price(grounded, make_records, catalog):
+    records, found = run(embedded(grounded), catalog)
+    (line,) = (line for line in found.lines if line.model == "gemini-embedding-001")
+    assert (line.unit, line.quantity, line.unit_price_pusd) == ("input", 40 * len(records.workload), 150_000)
+    _, half = run(embedded(grounded, service="batch"), catalog)
+    assert {line.unit_price_pusd for line in half.lines if line.service == "batch"} == {120_000}
+    called = {"begin_s": 0.0, "first_s": 1.0, "end_s": 2.0, "free_s": 2.0, "send_s": 0.0}
+    tried = [{"request": 0, **called, "outcome": Outcome.TIMED_OUT}, {"request": 0, **called, "number": 2}]
+    twice = with_tools(
+        make_records([{"arrival_s": 0.0}], tried, endpoints=("new",)),
+        {"embedding": np.array([40], dtype=np.int32)},
+    )
+    scenario = embedded(grounded)
+    once = bill(twice, scenario, catalog)
+    assert [line.quantity for line in once.lines if line.model == "gemini-embedding-001"] == [40]
+    for check in money_checks(twice, scenario, catalog, once):
+        assert check.passed, check
+
+
+def test_only_an_embedding_model_embeds(grounded):
+    with pytest.raises(InputError, match="right: one of gemini-embedding-001, gemini-embedding-2"):
+        resolve(embedded(grounded, model="gemini-3.8-flash"))
