@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sim.engine.client import Client
 from sim.scenario_caches import ResponseCache
 from sim.stations.base import Call, Station
@@ -30,9 +32,21 @@ class RememberingClient(Client):
     def served(self, call: Call, now: float) -> None:
         """The last token has come: whoever asks the same again can have it."""
         super().served(call, now)
-        query = self._queries[call.request]
-        if query >= 0 and call.station.then is None and call.station is not self._front:
-            self._memory.learn(query, now)
+        if call.station.then is None and call.station is not self._front and self._is_final(call.request):
+            self._learn(call.request, now)
+
+    def _is_final(self, request: int) -> bool:
+        """Whether an answer is the user's; a client that has answers judged shows them later."""
+        decided: Callable[[int], bool] | None = getattr(self, "_decided", None)
+        return decided is None or decided(request)
+
+    def _show(self, request: int, row: int, now: float) -> None:
+        super()._show(request, row, now)  # type: ignore[misc]  # of a client that has answers judged
+        self._learn(request, now)
+
+    def _learn(self, request: int, now: float) -> None:
+        if self._queries[request] >= 0:
+            self._memory.learn(self._queries[request], now)
 
 
 def remembering(kind: type[Client]) -> type[RememberingClient]:

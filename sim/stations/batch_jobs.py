@@ -60,6 +60,7 @@ class JobStation(Station):
         self._jobs: dict[int, list[Call]] = {}
         self._handed_in, self._enqueued, self._striking = 0, 0, False
         self._worked = Worked()
+        self._services: dict[int, int] = {}  # begun, by request
 
     def submit(self, call: Call, now: float) -> None:
         """Gather a call, or refuse one that no job could hold."""
@@ -106,6 +107,8 @@ class JobStation(Station):
         for call in calls:
             self._enqueued += self._tokens[call.request]
             call.begin_s, call.free_s = now, done_s
+            call.service = self._services.get(call.request, 0)
+            self._services[call.request] = call.service + 1
             self._worked.add(call, done_s, done_s, self._made(call))
         self._clock.at(done_s, Timer(self._finish, number))
 
@@ -116,10 +119,26 @@ class JobStation(Station):
         self._enqueued -= sum(self._tokens[call.request] for call in calls)
         self._hand_in(now)
         for call in calls:
-            self.client.served(call, now)
+            if not call.done:
+                self.client.served(call, now)
+
+    def give_up(self, call: Call, now: float) -> None:
+        """Take a call that was not handed in yet out of the line."""
+        place = self._line.index(call)
+        del self._line[place]
+        self._due -= place < self._due
+        self._change_queue(-1, now)
+
+    def cancel(self, call: Call, now: float) -> None:
+        """A call in a job cannot be called back: it is worked off and billed."""
+
+    def first_token_s(self, call: Call) -> float:
+        """All tokens of a call come when its job is done."""
+        return call.free_s
 
     def _made(self, call: Call) -> int:
-        column = self.services.columns[0]
+        self.services.need(call.service)
+        column = self.services.columns[call.service]
         return int(column.thinking[call.request] + column.output[call.request])
 
     def _change_busy(self, by: int, now: float) -> None:
@@ -129,7 +148,8 @@ class JobStation(Station):
 
     def waiting(self) -> list[Call]:
         """Calls gathered, and those in jobs: none of them is an event of the clock."""
-        return [*self._line, *(call for calls in self._jobs.values() for call in calls)]
+        handed_in = (call for calls in self._jobs.values() for call in calls)
+        return [call for call in (*self._line, *handed_in) if not call.done]
 
     def worked(self) -> Worked:
         """Every call of every job; those of a job that the end of the run cuts, as it would end."""

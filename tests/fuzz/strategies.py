@@ -81,7 +81,20 @@ provisioned = st.one_of(
     st.tuples(provisioned, st.integers(1, 6)).map(lambda found: found[0] | {"gsus": found[1]}),
     st.tuples(provisioned, orders).map(lambda found: found[0] | {"orders": found[1]}),
 )
-endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned)
+batch = st.fixed_dictionaries(
+    {
+        "buy": st.just("batch"),
+        "model": st.just(FLASH),
+        "job_every_s": st.sampled_from([3.0, 40.0]),
+        "turnaround_s": st.sampled_from([constant(5.0), exponential(20.0)]),
+        "concurrent_jobs": st.integers(1, 3),
+    },
+    optional={"requests_per_job": st.integers(1, 9), "enqueued_tokens": st.sampled_from([2_000, 90_000])},
+)
+memory = st.fixed_dictionaries(
+    {"buy": st.just("response_cache"), "entries": st.integers(1, 20), "ttl_s": st.sampled_from([2.0, 1e6])}
+)
+endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned, batch)
 
 lengths = st.one_of(
     st.sampled_from([1.0, 40.0, 3_000.0]).map(constant),
@@ -108,6 +121,7 @@ classes = st.builds(
     priority=st.integers(0, 9),
     request_type=st.sampled_from(["default", "default", "dedicated", "shared"]),
     prefixes=st.one_of(st.none(), prefixes),
+    queries=st.one_of(st.none(), st.just({"distinct": 9, "zipf": 0.8})),
     patience=st.one_of(st.none(), st.sampled_from([constant(0.7), exponential(3.0)])),
 )
 clients = st.fixed_dictionaries(
@@ -227,7 +241,7 @@ def scenarios(draw):
     """A whole scenario."""
     names = [f"e{k}" for k in range(draw(st.integers(1, 3)))]
     shops = {name: dict(draw(endpoints)) for name in names}
-    if len(names) > 1 and draw(st.booleans()):
+    if len(names) > 1 and draw(st.booleans()) and shops[names[0]]["buy"] != "batch":
         shops[names[0]]["then"] = names[1]
     scopes = draw(st.dictionaries(st.sampled_from(["s", "t"]), limits, max_size=2))
     for shop in shops.values():
@@ -238,6 +252,8 @@ def scenarios(draw):
     if draw(st.booleans()):
         routing = draw(wrapped(routing, names, able)) if routing["policy"] in ("static", "split") else routing
     kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
+    if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
+        shops["memory"] = draw(memory)
     return scenario(
         shops,
         kinds,
