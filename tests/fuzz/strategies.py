@@ -252,6 +252,7 @@ def scenarios(draw):
     if draw(st.booleans()):
         routing = draw(wrapped(routing, names, able)) if routing["policy"] in ("static", "split") else routing
     kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
+    timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
     return scenario(
@@ -259,7 +260,9 @@ def scenarios(draw):
         kinds,
         routing=routing,
         limits_scopes=scopes,
-        events=draw(st.one_of(st.just([]), st.lists(events(names, list(kinds), shops), max_size=3))),
+        events=draw(
+            st.one_of(st.just([]), st.lists(events(timed, list(kinds), shops), max_size=3 if timed else 0))
+        ),
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
