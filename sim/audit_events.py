@@ -21,6 +21,7 @@ from sim.scenario import Instances, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ExplicitCache
 from sim.scenario_events import Brownout, Errors, Failover, ModelSwitch, Outage
+from sim.scenario_live import Live
 from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
 from sim.timeline import Spell, timeline
@@ -142,7 +143,8 @@ def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
     spec = place.spec
     own = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
-    made = own or isinstance(spec, Batch) or place.load_law is not None  # audit_load counts work under a law
+    made = own or isinstance(spec, Batch | Live)  # a turn may wait for its session
+    made = made or place.load_law is not None  # audit_load counts the work under a load law
     return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
 
 

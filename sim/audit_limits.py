@@ -15,6 +15,7 @@ from sim.audit_batch import batch_checks
 from sim.audit_caches import cache_checks
 from sim.audit_events import model_at, serving
 from sim.audit_instances import instance_checks
+from sim.audit_live import live_checks
 from sim.audit_load import load_check
 from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_quotas import quota_checks
@@ -24,6 +25,7 @@ from sim.records import Lane, Reason, Records
 from sim.scenario import Contention, Instances, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
+from sim.scenario_live import Live
 from sim.scenario_media import MediaKind
 from sim.timeline import timeline
 from sim.world import Place, resolve
@@ -52,6 +54,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield _asked_types(records, scenario, place.name, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
             yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
+        if isinstance(place.spec, Live):
+            yield from live_checks(records, place, index, catalog.platform.live)
         if isinstance(place.spec, Batch):
             yield from batch_checks(records, scenario, place, index)
         if isinstance(place.spec, ResponseCache):

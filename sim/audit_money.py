@@ -19,6 +19,7 @@ from sim.bill import FIXED, Bill
 from sim.records import Lane, Outcome, Records
 from sim.scenario import Endpoint, Instances, Provisioned, Scenario
 from sim.scenario_events import ModelSwitch, PriceChange
+from sim.scenario_live import Live
 from sim.scenario_media import MediaKind
 from sim.timeline import timeline
 
@@ -161,16 +162,20 @@ def _price(
     unknown: NDArray[np.bool_],
 ) -> None:
     attempts = records.attempts
+    live = isinstance(endpoint, Live)
     prompts = attempts.input_tokens[rows].astype(np.int64)
     none = np.zeros(len(rows), np.int64)
     seen, sound, film, pages = (media[kind][rows] if kind in media else none for kind in _KINDS)
+    if live and records.workload.spoken is not None:
+        sound = sound + records.workload.spoken[attempts.request[rows]]
     tokens = {
         "input": prompts - attempts.cached_tokens[rows] - seen - sound - film - pages,
         "input_image": seen + pages,
         "input_video": film,
         "input_audio": sound,
         "cached_input": attempts.cached_tokens[rows].astype(np.int64),
-        "output": attempts.output_tokens[rows].astype(np.int64) + attempts.thinking_tokens[rows],
+        "output_audio" if live else "output": attempts.output_tokens[rows].astype(np.int64)
+        + attempts.thinking_tokens[rows],
     }
     for unit, count in tokens.items():
         price, known = unit_prices(endpoint, unit, on, prompts, scenario, catalog)

@@ -14,9 +14,11 @@ from profiles.schema import ModelProfile
 from profiles.side_models import SideModel
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
 from sim.scenario_batch import Batch
+from sim.scenario_live import Live
 
 Ints = NDArray[np.int64]
 
+Sold = ModelProfile | SideModel
 PICO = Decimal(10) ** 12
 TOOLS = ("search_query", "grounded_prompt", "maps_query")
 
@@ -25,7 +27,8 @@ def unit_prices(
     endpoint: Endpoint, unit: str, on: date, prompts: Ints, scenario: Scenario, catalog: Catalog
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Picodollars a token for each prompt, and whether that is known, or assumed to be one figure."""
-    model = None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
+    name = endpoint.live_model if isinstance(endpoint, Live) else endpoint.model
+    model = None if name is None else catalog.sold(name, scenario.prices_on)
     price, known = _published(model, endpoint, unit, on, prompts, catalog)
     for own in scenario.assume_prices:
         if model is None or catalog.model(own.model, scenario.prices_on) is not model or own.low < own.high:
@@ -39,7 +42,7 @@ def unit_prices(
 
 
 def _published(
-    model: ModelProfile | None, endpoint: Endpoint, unit: str, on: date, prompts: Ints, catalog: Catalog
+    model: Sold | None, endpoint: Endpoint, unit: str, on: date, prompts: Ints, catalog: Catalog
 ) -> tuple[Ints, NDArray[np.bool_]]:
     price, known = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=bool)
     factor = Decimal(1)
@@ -60,10 +63,10 @@ def _published(
     return price, known
 
 
-def _billed_as(model: ModelProfile, unit: str) -> str:
+def _billed_as(model: Sold, unit: str) -> str:
     """Sound counts as text where the model says so, pictures where they have no price of their own."""
     sound_as_text = {"input_audio": "input", "cached_audio": "cached_input"}
-    if model.audio_billed_as_input and unit in sound_as_text:
+    if getattr(model, "audio_billed_as_input", False) and unit in sound_as_text:
         return sound_as_text[unit]
     own = {row.unit for row in model.prices}
     return "input" if unit in ("input_image", "input_video") and unit not in own else unit
@@ -73,9 +76,7 @@ def _service(endpoint: Endpoint) -> str:
     return endpoint.service if isinstance(endpoint, PayAsYouGo | Batch) else "standard"
 
 
-def _ladder(
-    model: ModelProfile | SideModel, where: tuple[str, str, str, str], on: date, catalog: Catalog
-) -> dict[int, Decimal]:
+def _ladder(model: Sold, where: tuple[str, str, str, str], on: date, catalog: Catalog) -> dict[int, Decimal]:
     """USD per million tokens by prompt threshold, with the company's own terms taken into account."""
     _, channel, service, unit = where
     listed = [row for row in model.prices if (row.unit, row.channel, row.service) == (unit, channel, service)]

@@ -32,8 +32,9 @@ from sim.chargeback import charges
 from sim.metered import commitment_lines, gsu_lines, usage_lines
 from sim.records import Attempts, Outcome, Records, Usage
 from sim.scenario import Instances, Provisioned, Scenario
+from sim.scenario_live import Live
 from sim.scenario_prices import pinned
-from sim.stations.prompts import Prompts, prompts_of
+from sim.stations.prompts import Prompts, prompts_at
 from sim.tariff import Seller, model_of, price_day, sellers
 from sim.tool_fees import Fee, free_price, tool_fees
 from sim.waste import by_cause, by_kind, set_aside, unused
@@ -54,13 +55,15 @@ _BILLED = (
 # --- by the token -----------------------------------------------------------------------------
 
 
-def quantities(attempts: Attempts, prompts: Prompts, rows: NDArray[np.intp]) -> dict[TokenUnit, Ints]:
+def quantities(
+    attempts: Attempts, prompts: Prompts, rows: NDArray[np.intp], answers: TokenUnit = "output"
+) -> dict[TokenUnit, Ints]:
     """Billable tokens by unit of attempts at one endpoint; the input is text that no cache held."""
     who, cached = attempts.request[rows], attempts.cached_tokens[rows]
     read = prompts.by_unit(who, attempts.input_tokens[rows], cached)
     found: dict[TokenUnit, Ints] = dict(read.items())
     found["thinking"] = attempts.thinking_tokens[rows].astype(np.int64)
-    found["output"] = attempts.output_tokens[rows].astype(np.int64)
+    found[answers] = attempts.output_tokens[rows].astype(np.int64)
     return found
 
 
@@ -92,6 +95,7 @@ class _Counter:
 
     seller: Seller
     prompts: Prompts
+    answers: TokenUnit = "output"  # what they are sold as
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class _Ledger:
     def price_rows(self, where: _Counter, rows: NDArray[np.intp], on: date, prompt_tokens: int) -> None:
         """Price attempts of one day and prompt step: their column, and one line a class and unit."""
         sold_by = where.seller
-        for unit, tokens in quantities(self.records.attempts, where.prompts, rows).items():
+        for unit, tokens in quantities(self.records.attempts, where.prompts, rows, where.answers).items():
             used = tokens > 0
             if not used.any():
                 continue
@@ -145,11 +149,12 @@ def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
         own = np.flatnonzero(billed & (records.attempts.endpoint == index))
         if len(own):
             model = model_of(scenario.endpoints[name], scenario, catalog)
-            prompts = prompts_of(records.workload, scenario.classes, model, name)
+            prompts = prompts_at(scenario.endpoints[name], records.workload, scenario.classes, model, name)
+            spoken = isinstance(scenario.endpoints[name], Live)
             over_time = sellers(name, scenario, catalog, records.workload.luck)
             step = np.searchsorted(over_time.at_s, records.attempts.send_s[own], side="right")
             for k in np.unique(step):
-                where = _Counter(over_time.values[k], prompts)
+                where = _Counter(over_time.values[k], prompts, "output_audio" if spoken else "output")
                 _bill_days(ledger, where, own[step == k], days, scenario)
 
 

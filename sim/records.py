@@ -47,6 +47,8 @@ class Reason(IntEnum):
     ENQUEUED_TOKENS = 12  # too many input tokens under way
     INSTANCE_LOST = 20  # the instance that ran it was lost
     JOB_TOKENS = 25  # longer than all that batch jobs may hold
+    SESSIONS = 26  # as many Live sessions open as may be
+    SESSION_LENGTH = 27  # the Live session had lasted as long as one may
     HEDGED = 35  # lost the race against another call for the same request
     PATIENCE = 36  # the user had waited long enough
     FIRST_TOKEN = 37  # no first token within the client's timeout for it

@@ -47,6 +47,7 @@ from sim.scenario_endpoint import EndpointSpec
 from sim.scenario_events import Event, Surroundings, check_event
 from sim.scenario_instances import Batching, Failures, Growth, Hardware, Instances, Scaling, StepTime
 from sim.scenario_labels import Governance, Handling
+from sim.scenario_live import Live
 from sim.scenario_prices import AssumedPrice
 
 Channel = Literal["gemini_api", "vertex"]
@@ -171,7 +172,9 @@ class Provisioned(EndpointSpec):
         return self
 
 
-Endpoint = Annotated[PayAsYouGo | Provisioned | Instances | Batch | ResponseCache, Field(discriminator="buy")]
+Endpoint = Annotated[
+    PayAsYouGo | Provisioned | Instances | Batch | Live | ResponseCache, Field(discriminator="buy")
+]
 
 
 # --- the study, the whole ----------------------------------------------------------------------
@@ -399,7 +402,7 @@ class Scenario(Strict):
 def _expected(spec: RequestClass, duration_s: float) -> float:
     if spec.arrivals is None:
         return 0.0
-    a_session = 1.0 if spec.session is None else spec.session.mean_requests
+    a_session = 1.0 if spec.talk is None else spec.talk.mean_requests
     return events_per_s(spec.arrivals, duration_s) * duration_s * a_session
 
 

@@ -10,6 +10,7 @@ from sim.distributions import Constant, Distribution, NonNegative, Normal, Posit
 from sim.scenario_arrivals import Arrivals, FanOut, Population, Profile, Varying
 from sim.scenario_caches import Prefixes, Queries
 from sim.scenario_labels import Governances, TaskTypes, UserRegions
+from sim.scenario_live import Voice
 from sim.scenario_media import Media, Tools
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=10**8)]
@@ -100,6 +101,7 @@ class Session(Strict):
     cache_life_s: Positive | None = None  # None: as long as the session lasts
     steps: Steps | None = None
     task_retries: TaskRetries | None = None
+    spoken_tokens_per_s: Positive | None = None  # messages are spoken, and come when they have been said
 
     @property
     def mean_requests(self) -> float:
@@ -129,6 +131,19 @@ class JointRanks(Strict):
         return self
 
 
+def spoken(voice: Voice) -> Session:
+    """A spoken call as a conversation: a turn comes when the caller has said it."""
+    return Session(
+        turns=voice.turns,
+        think_s=voice.pause_s,
+        system_tokens=voice.system_tokens,
+        max_context_tokens=voice.max_context_tokens,
+        compact_to=voice.compact_to,
+        cached_share=0.0,
+        spoken_tokens_per_s=voice.tokens_per_s,
+    )
+
+
 class RequestClass(Strict):
     """A kind of traffic: when it comes, how long it is, how good the answer must be."""
 
@@ -136,6 +151,7 @@ class RequestClass(Strict):
     trace: Trace | None = None
     input_tokens: Distribution | None = None
     output_tokens: Distribution | None = None
+    voice: Voice | None = None  # a spoken call in place of lengths and a session
     rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] | JointRanks = 0.0  # of lengths
     session: Session | None = None
     media: Media | None = None  # beside the text, which input_tokens counts
@@ -165,12 +181,25 @@ class RequestClass(Strict):
         """Whether requests of one instant belong together: the queries of a job, or a batch."""
         arrivals = self.arrivals
         whole = isinstance(arrivals, Profile | Varying) and arrivals.batch is not None
-        return self.session is None and (whole or isinstance(arrivals, FanOut))
+        return self.talk is None and (whole or isinstance(arrivals, FanOut))
+
+    @property
+    def talk(self) -> Session | None:
+        """Its conversations, written or spoken."""
+        return self.session if self.voice is None else spoken(self.voice)
 
     @model_validator(mode="after")
     def _arrivals_or_trace(self) -> Self:
         if (self.arrivals is None) == (self.trace is None):
             raise ValueError("give arrivals (with input_tokens and output_tokens) or trace, not both")
+        if self.voice is not None and (self.input_tokens or self.output_tokens or self.session):
+            raise ValueError(
+                "voice says how long each side speaks: remove input_tokens, output_tokens, session"
+            )
+        if self.voice is not None and (self.trace or self.queries or self.rank_correlation or self.media):
+            raise ValueError("voice goes with arrivals: remove trace, queries, rank_correlation, media")
+        if self.voice is not None:
+            return self
         if self.arrivals is not None and (self.input_tokens is None or self.output_tokens is None):
             raise ValueError("arrivals need input_tokens and output_tokens")
         if self.trace is not None and (self.input_tokens or self.output_tokens):

@@ -23,9 +23,11 @@ from sim.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_
 from sim.cost_summary import CostSummary, Ends, cost_summary
 from sim.costs import Costs, costs
 from sim.jobs import JobSummary, summarise_jobs
+from sim.live_sessions import LiveUse
 from sim.load_summary import LoadSummary, load_summary
 from sim.metrics import LATENCIES, Measures, Slice, measure, share
 from sim.records import Records
+from sim.savings import Savings, savings
 from sim.scenario import Limits, PayAsYouGo, Provisioned, RequestClass, Scenario
 from sim.scenario_file import scenario_hash
 from sim.series import Happening, Series, happenings, series
@@ -38,6 +40,7 @@ from sim.stats import (
     sorted_quantile,
     t_interval,
 )
+from sim.summary_parts import CacheSummary, LiveSummary, caches_of, live_of, live_uses
 
 SUMMARY_SCHEMA = "proflash/summary/v1"
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -57,6 +60,8 @@ class RunResult:
     series: Series
     happenings: tuple[Happening, ...]
     cost_ends: Ends | None = None  # at the ends of assumed prices
+    savings: Savings | None = None
+    live: dict[str, LiveUse] = field(default_factory=dict)
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
@@ -72,7 +77,9 @@ def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, c
     ends = None if bill.between is None else (rates(bill.between[0]), rates(bill.between[1]))
     replication = records.workload.luck.replication
     told = series(scenario, records), happenings(scenario, records)
-    return RunResult(replication, measures, rates(bill), bill.without_columns(), audit, *told, ends)
+    spared, live = savings(records, bill, scenario, catalog), live_uses(records, bill, scenario, catalog)
+    mine = rates(bill), bill.without_columns(), audit
+    return RunResult(replication, measures, *mine, *told, ends, spared, live)
 
 
 # --- the summary ------------------------------------------------------------------------------
@@ -203,6 +210,8 @@ class Summary:
     spreads: dict[str, Spread] = field(default_factory=dict)  # of figures, where inputs are ranges
     series: Series | None = None  # of replication 0
     events: tuple[Happening, ...] = ()  # of replication 0
+    caches: CacheSummary | None = None
+    live: dict[str, LiveSummary] = field(default_factory=dict)  # by endpoint
 
     def to_json(self) -> str:
         """One JSON document; NaN and infinities never occur in it."""
@@ -271,6 +280,8 @@ def summarise(
         provenance=provenance(scenario, catalog, len(runs)),
         series=runs[0].series,
         events=runs[0].happenings,
+        caches=caches_of([run.savings for run in runs]),
+        live=live_of([run.live for run in runs]),
         by_label={
             label: {word: _slice([m.by_label[label][word] for m in measures], seconds) for word in words}
             for label, words in measures[0].by_label.items()

@@ -21,11 +21,13 @@ from profiles.money import pusd_per_token
 from profiles.offers import Offer, TokenUnit, UnitPrice, joined
 from profiles.prices import Service as PriceService
 from profiles.schema import Channel, ModelProfile
+from profiles.side_models import SideModel
 from sim.bill import NO_MODEL, Line
 from sim.luck import Luck
 from sim.scenario import Endpoint, PayAsYouGo, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_events import Event, PriceChange
+from sim.scenario_live import Live
 from sim.scenario_prices import AssumedPrice
 from sim.timeline import Spell, Steps, models_over_time, of_kind, timeline
 
@@ -168,7 +170,7 @@ def _seller(
     catalog: Catalog,
     changes: tuple[PriceChange, ...] = (),
 ) -> Seller:
-    profile = model_of(endpoint, scenario, catalog)
+    profile = priced_by(endpoint, scenario, catalog)
     service = service_of(endpoint)
     if profile is None:
         return Seller(name, endpoint.channel, NO_MODEL, service, None, True)
@@ -178,7 +180,7 @@ def _seller(
     return Seller(name, endpoint.channel, profile.name, service, offer, unpriced, changes, assumed)
 
 
-def _of(price: AssumedPrice, profile: ModelProfile, scenario: Scenario, catalog: Catalog) -> bool:
+def _of(price: AssumedPrice, profile: ModelProfile | SideModel, scenario: Scenario, catalog: Catalog) -> bool:
     return catalog.model(price.model, scenario.prices_on).name == profile.name
 
 
@@ -187,8 +189,15 @@ def service_of(endpoint: Endpoint) -> PriceService:
     return endpoint.service if isinstance(endpoint, PayAsYouGo | Batch) else "standard"
 
 
+def priced_by(endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> ModelProfile | SideModel | None:
+    """Whose prices an endpoint's tokens have; None for an explicit latency law without a model."""
+    if isinstance(endpoint, Live):
+        return catalog.sold(endpoint.live_model, scenario.prices_on)
+    return model_of(endpoint, scenario, catalog)
+
+
 def model_of(endpoint: Endpoint, scenario: Scenario, catalog: Catalog) -> ModelProfile | None:
-    """The profile behind an endpoint; None for an explicit latency law without a model."""
+    """The Pro or Flash profile behind an endpoint; None for an explicit latency law without a model."""
     return None if endpoint.model is None else catalog.model(endpoint.model, scenario.prices_on)
 
 

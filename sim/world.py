@@ -18,6 +18,7 @@ from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache
 from sim.scenario_events import InstanceLoss, ModelSwitch
 from sim.scenario_labels import GOVERNANCE
+from sim.scenario_live import Live
 from sim.scenario_media import Embedding
 from sim.verdicts import cascade_of
 
@@ -255,6 +256,8 @@ def _may_hold(place: Place, scenario: Scenario) -> frozenset[str]:
 
 def typical_of(place: Place) -> Typical:
     """A usual call: the medians of the model's law, or the mean of a law the scenario states."""
+    if isinstance(place.spec, Live):
+        return Typical(place.spec.first_sound_s.expected(), 0.0, 1 / place.spec.tokens_per_s)
     spec, model = place.spec, place.model
     if spec.latency is not None:
         return Typical(spec.latency.expected())

@@ -22,6 +22,7 @@ from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
 from sim.engine.tracked import TrackedClient
+from sim.live_rules import session_limits
 from sim.orders import gsus_over_time
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
@@ -33,15 +34,17 @@ from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
 from sim.scenario_classes import RequestType
 from sim.scenario_events import Event
+from sim.scenario_live import Live
 from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
 from sim.stations.batch_jobs import JobStation, turnarounds
 from sim.stations.burndown import BurnRates
 from sim.stations.contention import SharedPool
 from sim.stations.eventful import attend
+from sim.stations.live import LiveStation
 from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
-from sim.stations.prompts import Prompts, counted, prompts_of
+from sim.stations.prompts import Prompts, counted, prompts_at
 from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
@@ -152,7 +155,7 @@ def _ready(
 def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
     classes = site.scenario.classes
     levels = tuple(classes[name].thinking_level for name in site.load.class_names)
-    prompts = prompts_of(site.load, classes, place.model, place.name)
+    prompts = prompts_at(place.spec, site.load, classes, place.model, place.name)
     text = seen_by(place, site.load)
     load = counted(text, prompts)
     services = Services(partial(laws.draw, place, load, levels))
@@ -161,6 +164,9 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
         station: Station = MemoryStation(*common)
     elif isinstance(place.spec, Instances):
         station = instance_station(place, *common, load, site.scenario)
+    elif isinstance(place.spec, Live):
+        limits = session_limits(place.spec, site.world.catalog.platform.live)
+        station = LiveStation(*common, limits, place.spec.reconnect_s, load)
     elif isinstance(place.spec, Batch):
         station = _jobs(place, place.spec, common, load, site.scenario.prices_on)
     else:

@@ -17,7 +17,7 @@ from sim.scenario import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 
-_FINAL = frozenset({Reason.POLICY, Reason.CONTEXT})
+_FINAL = frozenset({Reason.POLICY, Reason.CONTEXT, Reason.SESSION_LENGTH})
 
 
 class Client:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sim.evaluations import Evaluation, evaluations_of
 from sim.scenario import PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
-from sim.scenario_caches import ContextCache, ExplicitCache
+from sim.scenario_caches import ContextCache, ExplicitCache, ResponseCache
+from sim.scenario_live import Live
 from sim.scenario_prices import AssumedPrice
 from sim.timeline import what, when
 from sim.world import UNLIMITED, Place, World
@@ -99,6 +100,11 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         )
     if place.context_cache is not None:
         yield _of_cache(place, place.context_cache)
+    if isinstance(spec, Live):
+        yield from _of_live(place.name, spec)
+    if isinstance(spec, ResponseCache):
+        note = "a query's answers differ in nothing that matters; lengths are drawn for each request"
+        yield Assumption(f"{place.name}: answers are given again", "assumed", "scenario", note)
     if isinstance(spec, Batch):
         yield from _of_batch(place.name, spec)
     if spec.latency is not None:
@@ -112,6 +118,16 @@ def _of_batch(name: str, spec: Batch) -> Iterator[Assumption]:
     if spec.tier is None and spec.enqueued_tokens is None:
         note = "give tier or enqueued_tokens to bound what jobs may hold"
         yield Assumption(f"{name}: no limit on enqueued tokens", "assumed", "scenario", note)
+
+
+def _of_live(name: str, spec: Live) -> Iterator[Assumption]:
+    silence = f"{name}: silence before an answer, mean {spec.first_sound_s.expected():.3g} s"
+    yield Assumption(silence, "assumed", "scenario", "no speed of a Live model is published")
+    note = "all that was said is sent again each turn, at the price of sound"
+    yield Assumption(f"{name}: memory of a call", "assumed", "the provider's rule for Live sessions", note)
+    if spec.tier is not None:
+        note = "published for the 2.5 generation; taken to hold for later models"
+        yield Assumption(f"{name}: sessions of {spec.tier}", "assumed", "platform", note)
 
 
 def _of_cache(place: Place, cache: ContextCache) -> Assumption:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from profiles.schema import ModelProfile, Tokenisation
 from profiles.tokenise import audio_rate, image_tokens, pdf_tokens, video_rate
+from sim.scenario import Endpoint
 from sim.scenario_classes import RequestClass
+from sim.scenario_live import Live
 from sim.scenario_media import Media, MediaKind
 from sim.workload.columns import Workload
 
@@ -81,6 +83,16 @@ def prompts_of(
                 raise InputError(f"endpoints.{endpoint}: media of class {name}: {error}") from None
     total = load.input_tokens + sum(media.values())
     return Prompts(np.asarray(total, dtype=np.int32), load.cached_tokens, media)
+
+
+def prompts_at(
+    spec: Endpoint, load: Workload, classes: Mapping[str, RequestClass], model: ModelProfile | None, name: str
+) -> Prompts:
+    """As `prompts_of`; at a Live endpoint what has been said on a call, by either side, is sound."""
+    if not isinstance(spec, Live):
+        return prompts_of(load, classes, model, name)
+    nothing = np.zeros(len(load), dtype=np.int32)
+    return Prompts(load.input_tokens, nothing, {"audio": nothing if load.spoken is None else load.spoken})
 
 
 def counted(load: Workload, prompts: Prompts) -> Workload:

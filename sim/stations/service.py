@@ -16,6 +16,7 @@ from sim.distributions import Distribution
 from sim.scenario import Endpoint, Instances
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
+from sim.scenario_live import Live
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -58,6 +59,8 @@ def draw_service(
     if isinstance(endpoint, ResponseCache):
         took_s, nothing = _own_law(name, endpoint.latency, load, k), np.zeros(len(load), dtype=np.int64)
         return Service(took_s, took_s, nothing, nothing)
+    if isinstance(endpoint, Live):
+        return _spoken(name, endpoint, load, k)
     thinking = _thinking(name, endpoint, model, load, k, levels)
     cap = _output_cap(model, load)
     thinking = np.minimum(thinking, cap - 1)  # the cap covers thoughts and answer together
@@ -70,6 +73,14 @@ def draw_service(
         return Service(endpoint.first_token_share * total, total, thinking, output)
     assert model is not None  # the scenario refuses an endpoint with neither
     return _by_law(name, model, load, k, thinking, output)
+
+
+def _spoken(name: str, endpoint: Live, load: Workload, k: int) -> Service:
+    """An answer is heard from its first sound on, and played as fast as it is said."""
+    first_s = _own_law(name, endpoint.first_sound_s, load, k)
+    output = np.minimum(load.output_tokens, _output_cap(None, load))
+    nothing = np.zeros(len(load), dtype=np.int64)
+    return Service(first_s, first_s + output / endpoint.tokens_per_s, nothing, output)
 
 
 def _own_law(name: str, law: Distribution, load: Workload, k: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.luck import Luck
 from sim.scenario_media import MediaKind, ToolKind
 
-OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query", "until_s")
+OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query", "spoken", "until_s")
 _NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")
 
 
@@ -58,6 +58,7 @@ class Workload:
     prefix: NDArray[np.int32] | None = None  # which shared text the prompt begins with; -1: none
     prefix_tokens: NDArray[np.int32] | None = None  # and its length
     history_tokens: NDArray[np.int32] | None = None  # beginning shared with the turn before; 0: nothing
+    spoken: NDArray[np.int32] | None = None  # tokens of the prompt that are sound
     query: NDArray[np.int32] | None = None  # which question it asks, if that may come again; -1: none
     until_s: NDArray[np.float64] | None = None  # a later turn is not sent from then on: its user has left
 

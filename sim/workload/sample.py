@@ -23,6 +23,7 @@ from sim.prefix_rules import minds_beginnings
 from sim.scenario import Population, RequestClass, Scenario
 from sim.scenario_caches import Prefixes
 from sim.scenario_classes import Session
+from sim.scenario_live import Voice
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, draw_tasks, stays
 from sim.workload.columns import Workload
@@ -54,6 +55,7 @@ class _Load:
     think_s: NDArray[np.float32]
     group: Tokens
     beginnings: Beginnings | None = None
+    spoken: Tokens | None = None
     until_s: Floats | None = None
 
 
@@ -97,8 +99,8 @@ def _drawn(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, fa
         return _people(name, spec, spec.arrivals, luck, there, kept)
     with _at(f"classes.{name}.arrivals"):
         arrival_s = arrive_in_crowds(name, spec.arrivals, luck, span, factor)
-    if spec.session is not None:
-        return _conversations(name, spec, spec.session, arrival_s, luck, span, kept)
+    if (talk := spec.talk) is not None:
+        return _conversations(name, spec, talk, arrival_s, luck, span, kept)
     group = (
         np.cumsum(np.diff(arrival_s, prepend=-1.0) > 0) - 1
         if spec.sends_jobs
@@ -148,9 +150,9 @@ def _people(name: str, spec: RequestClass, people: Population, luck: Luck, there
     """Every request that the people of a closed loop could make."""
     draw = _drawing(name, luck)
     with _at(f"classes.{name}.arrivals"):
-        if spec.session is not None:
+        if (talk := spec.talk) is not None:
             starts = _session_starts(name, spec, luck, len(there))
-            rows, until_s = draw_population(people, there, _sessions(spec, spec.session, draw, starts), draw)
+            rows, until_s = draw_population(people, there, _sessions(spec, talk, draw, starts), draw)
             return replace(_load_of(name, spec, luck, rows, starts, kept), until_s=until_s)
         asked = draw_askers(people, there, draw)
     load = _alone(name, spec, luck, asked.arrival_s, np.full(len(asked.arrival_s), -1, np.int32))
@@ -165,12 +167,21 @@ def _session_starts(name: str, spec: RequestClass, luck: Luck, n: int) -> Beginn
 
 def _sessions(spec: RequestClass, session: Session, draw: Draw, starts: Beginnings) -> Sessions:
     """How to draw whole sessions of a class: whose they are, when they start and end."""
-    assert spec.input_tokens is not None
-    assert spec.output_tokens is not None
-    lengths = (spec.input_tokens, spec.output_tokens)
+    if spec.voice is not None:
+        lengths, draw = (spec.voice.speech_s, spec.voice.answer_s), _in_tokens(draw, spec.voice)
+    else:
+        assert spec.input_tokens is not None
+        assert spec.output_tokens is not None
+        lengths = (spec.input_tokens, spec.output_tokens)
     return lambda who, starts_s, end_s: draw_turns(
         session, starts_s, lengths, spec.cached_share, end_s, draw, starts.prefix_tokens[who]
     )
+
+
+def _in_tokens(draw: Draw, voice: Voice) -> Draw:
+    """Draws of what is said in tokens instead of seconds."""
+    said = ("input", "output")
+    return lambda stream, law, n: draw(stream, law, n) * (voice.tokens_per_s if stream in said else 1.0)
 
 
 def _drawing(name: str, luck: Luck) -> Draw:
@@ -202,7 +213,13 @@ def _load_of(name: str, spec: RequestClass, luck: Luck, rows: Turns, starts: Beg
         rows.think_s.astype(np.float32),
         rows.group.astype(np.int32),
         _turn_beginnings(starts, rows) if kept or spec.prefixes is not None else None,
+        spoken=None if spec.voice is None else _spoken(rows),
     )
+
+
+def _spoken(rows: Turns) -> Tokens:
+    """Of each prompt, what either side has said: all but the text it begins with."""
+    return np.maximum(rows.input_tokens - rows.system_tokens, 0.0).astype(np.int32)
 
 
 def _turn_beginnings(starts: Beginnings, rows: Turns) -> Beginnings:
@@ -320,6 +337,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         think_s=column("think_s"),
         group=_shifted(groups, [int(group.max(initial=-1)) + 1 for group in groups])[order],
         **merged([load.beginnings for load in loads], sizes, order),
+        **_spoken_column([load.spoken for load in loads], sizes, order),
         **query_column({name: spec.queries for name, spec in scenario.classes.items()}, luck, sizes, order),
         until_s=_until(loads, order),
     )
@@ -353,6 +371,15 @@ def _until(loads: list[_Load], order: NDArray[np.intp]) -> Floats | None:
         np.full(len(load.arrival_s), np.inf) if load.until_s is None else load.until_s for load in loads
     ]
     return np.concatenate(columns)[order]
+
+
+def _spoken_column(
+    parts: list[Tokens | None], sizes: list[int], order: NDArray[np.intp]
+) -> dict[str, Tokens]:
+    if all(part is None for part in parts):
+        return {}
+    whole = [np.zeros(n, np.int32) if part is None else part for part, n in zip(parts, sizes, strict=True)]
+    return {"spoken": np.concatenate(whole)[order]}
 
 
 def _followed(follows: Tokens, order: NDArray[np.intp]) -> Tokens:

@@ -34,6 +34,7 @@ class Turns:
     input_tokens: Floats
     cached_tokens: Floats
     output_tokens: Floats
+    system_tokens: Floats  # text that every prompt of the session begins with
     history_tokens: Floats  # beginning of the prompt that the turn before had sent; 0: nothing
     last_s: Floats  # one a session: when its last turn would come, kept or not
 
@@ -61,6 +62,8 @@ def draw_turns(
     outputs = _whole(draw("output", output_tokens, n), 1)
     fixed = prefix_tokens + _whole(draw("system", spec.system_tokens, len(sizes)), 0)
     added = _added(spec, human, first, new_tokens, draw)
+    if spec.spoken_tokens_per_s is not None:
+        think = _spoken(think, added / spec.spoken_tokens_per_s, first)
     prompts, cached, history = _contexts(spec, sizes, fixed, added, outputs, think)
     cached[first] = np.floor(first_share * prompts[first] + 1e-9)
     arrival = _nominal(starts_s, sizes, think)
@@ -80,9 +83,17 @@ def draw_turns(
         prompts[kept],
         cached[kept],
         outputs[kept],
+        np.repeat(fixed, sizes)[kept],
         history[kept],
         last_s,
     )
+
+
+def _spoken(pauses: Floats, speech_s: Floats, first: Ints) -> Floats:
+    """Pauses that last until a message has been said; a session begins when its first one has been."""
+    think = pauses + speech_s
+    think[first] = 0.0
+    return think.astype(np.float32).astype(np.float64)  # as the column keeps it
 
 
 def _whole(values: Floats, least: int) -> Floats:

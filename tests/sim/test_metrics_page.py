@@ -17,6 +17,7 @@ from sim.summary import (
     SliceSummary,
     Verdict,
 )
+from sim.summary_parts import CacheSummary, LiveSummary
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = {
@@ -25,6 +26,8 @@ TABLES = {
     "Spreads": Spread,
     "SLO": Verdict,
     "Load": LoadSummary,
+    "Caches": CacheSummary,
+    "Live": LiveSummary,
     "Costs": CostSummary,
     "Bill": BillSummary,
     "Curves": Curve,
