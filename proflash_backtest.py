@@ -56,9 +56,10 @@ def backtest(
     InputError where the run holds no served call of it, or the simulator cannot run the setting; AuditError
     where a prediction does not add up.
     """
+    run = arrivals(samples, model)
     mine = [sample for sample in samples if sample.model == model]
     codes = (429, 503) if setting.endpoint.get("buy") == "instances" else (429,)
-    return compare(run_columns(mine, codes), predict(arrivals(mine, model), catalog, setting))
+    return compare(run_columns(mine, codes), predict(run, catalog, setting))
 
 
 def predict(run: Arrivals, catalog: Catalog, setting: Setting = Setting()) -> list[RunColumns]:

@@ -13,7 +13,6 @@ import typer
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
 from profiles.files import write_atomically
-from profiles.yaml_io import read_yaml
 
 if TYPE_CHECKING:
     from calibration.backtest import Backtest
@@ -44,7 +43,7 @@ def backtest(
         float, typer.Option(help="When windows begin: seconds past a multiple of the window, wall clock.")
     ] = 0.0,
     endpoint: Annotated[
-        Path | None, typer.Option(help="YAML of a scenario's endpoint in place of these limits.")
+        Path | None, typer.Option(help="What `calibrate` wrote of limits or instances, or a scenario's.")
     ] = None,
     thoughts: Annotated[
         str, typer.Option(help="run: thinking tokens of the run; profile: drawn from the profile.")
@@ -60,9 +59,8 @@ def backtest(
     if thoughts not in ("run", "profile"):
         raise InputError(f"--thoughts {thoughts}: give run or profile")
     limits = {"rpm": rpm, "input_tpm": input_tpm, "algorithm": algorithm, "window_s": window_s}
-    setting = Setting(
-        _endpoint(endpoint, limits), window_phase_s % window_s, thoughts == "profile", replications, seed
-    )
+    service, phase_s = _endpoint(endpoint, limits, window_phase_s % window_s)
+    setting = Setting(service, phase_s, thoughts == "profile", replications, seed)
     samples = _samples(run, form, first_chunk_tokens)
     found = _judge(samples, models, load_catalog(*profiles or ()), setting)
     if html is not None:
@@ -72,12 +70,16 @@ def backtest(
         raise typer.Exit(1)
 
 
-def _endpoint(file: Path | None, limits: dict[str, Any]) -> dict[str, Any]:
+def _endpoint(file: Path | None, limits: dict[str, Any], phase_s: float) -> tuple[dict[str, Any], float]:
+    """The endpoint, and when its limit windows begin."""
     if file is not None:
-        return dict(read_yaml(file))
+        from calibration.measured_endpoint import read
+
+        return read(file)
     if limits["rpm"] is None and limits["input_tpm"] is None:
-        return {"buy": "payg"}
-    return {"buy": "payg", "limits": {name: value for name, value in limits.items() if value is not None}}
+        return {"buy": "payg"}, 0.0
+    given = {name: value for name, value in limits.items() if value is not None}
+    return {"buy": "payg", "limits": given}, phase_s
 
 
 def _samples(run: Path, form: str | None, chunk: int) -> tuple[Sample, ...]:

@@ -12,7 +12,7 @@ import dataclasses
 import sys
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,23 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "calibration")]
 
-from other_service import Engine, Noise, Service  # noqa: E402
+from other_service import Engine, Leak, Noise, Service, Window  # noqa: E402
 from virtual_time import in_virtual_time  # noqa: E402
 
 from calibration.backtest import name_of, table, words  # noqa: E402
 from calibration.fit import fit_model  # noqa: E402
+from calibration.measured_endpoint import of_limits  # noqa: E402
 from calibration.plan import Options, make_plan, target_of  # noqa: E402
 from calibration.probe import Limits, Probe  # noqa: E402
 from calibration.profile_writer import measured_profile  # noqa: E402
 from calibration.replay import Arrival, replay_plan  # noqa: E402
 from calibration.spend import Ledger, Tariff  # noqa: E402
+from calibration.station import fit_station  # noqa: E402
 from profiles.catalog import load_catalog  # noqa: E402
 from proflash_backtest import Setting, backtest  # noqa: E402
 
-DAY = date(2026, 11, 25)
+EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
+DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
@@ -52,6 +55,7 @@ class Variant:
     capacity_per_s: float
     ladder: tuple = (1, 2, 4, 8, 16, 32)
     station: bool = False
+    limited: bool = False
 
 
 def _decode_s(noise, per_token_s=0.005):
@@ -78,6 +82,13 @@ def engine(**given):
 
 SKEWED = Noise("gamma", sigma=0.35, slow_share=0.03, slow="pareto", slow_factor=2.5)
 THROUGHOUT = Noise(slow_share=0.04, slow_factor=2.5, slow_pace=2.0, shared=0.8)
+
+
+def limited(make_limits, capacity_per_s):
+    return Variant(lambda seed: Service(seed=seed, limits=make_limits()), capacity_per_s, limited=True)
+
+
+MEAN_PROMPT = np.mean(INPUTS) + 9
 VARIANTS = {
     "tail": hosted(Noise()),
     "skewed": hosted(SKEWED),
@@ -86,7 +97,11 @@ VARIANTS = {
     "loaded": loaded(0.1),
     "loaded at admission": loaded(0.1, at_admission=True),
     "loaded prefill": loaded(0.1, prefill_load=0.03),
+    "window of requests": limited(lambda: (Window(240),), 4.0),
+    "bucket of requests": limited(lambda: (Leak(200, 4.0),), 4.0),
+    "window of tokens": limited(lambda: (Window(1_500_000, by_tokens=True),), 1_500_000 / 60 / MEAN_PROMPT),
     "engine": engine(),
+    "short engine queue": engine(most=8, queue=20),
 }
 
 
@@ -94,8 +109,9 @@ async def measured(plan, service, **limits):
     """The samples of a plan, as the probe stores them."""
     stored = []
 
-    async def sink(sample):
-        stored.append(sample)
+    async def sink(sample):  # the wall clock is virtual too: a limit's windows begin on it
+        at = (EPOCH + timedelta(seconds=sample.sent_s)).isoformat()
+        stored.append(dataclasses.replace(sample, sent_at=at))
 
     chosen = Limits(**({"max_in_flight": 64} | limits))
     result = await Probe(plan, service, sink, Ledger(10**15), limits=chosen).run()
@@ -130,15 +146,22 @@ def offered(variant, share, seed, calls):
 def judge(name, seed, calls=6_000, verbose=False):
     """Rows (share, figure, error, tolerance, verdict) of one variant and seed."""
     variant = VARIANTS[name]
-    profile, fit, _, result = calibrate(variant, seed)
+    profile, fit, samples, result = calibrate(variant, seed)
+    station = fit_station(samples, MODEL) if variant.station else None
+    endpoint, phase_s = {"buy": "payg"} if station is None else station.endpoint, 0.0
+    if variant.limited:
+        burst = offered(variant, 1.6, seed, 1_500)  # what finds a limit: a run above it
+        met = of_limits(MODEL, burst, "benchmark", str(DAY))
+        endpoint, phase_s = met.endpoint, met.window_phase_s
+        if verbose:
+            print(met.note, phase_s)
     if verbose:
-        print(fit.load.said if fit.load else "no load", result.ladders, fit.law)
+        print(fit.load.said if fit.load else "no load", result.ladders, fit.law, station)
     catalog = dataclasses.replace(CATALOG, models=dict(CATALOG.models) | {PROFILE.name: profile})
     rows = []
     for share in SHARES:
-        found = backtest(
-            offered(variant, share, seed, calls), MODEL, catalog, Setting(replications=8, seed=seed)
-        )
+        setting = Setting(endpoint, phase_s, replications=8, seed=seed)
+        found = backtest(offered(variant, share, seed, calls), MODEL, catalog, setting)
         if verbose:
             print(f"--- {name}, {share:.0%}\n{table(found)}")
         rows += [(share, row) for row in found.rows]

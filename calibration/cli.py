@@ -70,7 +70,15 @@ def calibrate(
     ] = "10",
     max_requests: Annotated[int | None, typer.Option(min=1, help="Hard cap on requests of this run.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
-    max_in_flight: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    max_in_flight: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Default: 16, or the top of the ladder.")
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="So many machines of your own serve: fit them to the ladder.")
+    ] = None,
+    limit_window_s: Annotated[
+        float, typer.Option(help="Seconds over which a limit that refuses calls is counted.")
+    ] = 60.0,
     timeout_s: Annotated[float, typer.Option(help="Time-out of one call.")] = 180.0,
     max_lag_s: Annotated[
         float, typer.Option(min=0, help="Leave out times taken while the prober was later than this.")
@@ -128,13 +136,14 @@ def calibrate(
         ladder=_numbers(ladder, "--ladder") if ladder else (),
         ladder_calls=ladder_calls,
     )
-    limits = Limits(max_in_flight, max_requests, max_minutes, max_lag_s)
+    in_flight = max_in_flight or max(16, *options.ladder)
+    limits = Limits(in_flight, max_requests, max_minutes, max_lag_s)
     file = samples or out / "samples.jsonl"
     settings = Settings(url, _money(max_usd), file, resume, limits)
     plan = _plan(options, chosen, day)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)
-    _conclude(chosen, settings, out, result, as_json)
+    _conclude(chosen, settings, out, result, as_json, (instances, limit_window_s))
 
 
 @app.command()
@@ -266,9 +275,10 @@ def _conclude(
     out: Path,
     result: Result,
     as_json: bool,
+    place: tuple[int | None, float],
 ) -> None:
     """Says how the run went, then fits, writes and prints."""
-    from calibration import samples
+    from calibration import measured_endpoint, samples
 
     say(
         f"sent {result.sent}, {result.late} late, worst lag of the prober {result.max_lag_s * 1000:.0f} ms; "
@@ -287,6 +297,7 @@ def _conclude(
         "late": result.late,
         "ladders": dict(result.ladders),
     }
+    document["endpoints"] = measured_endpoint.found_in(stored, list(chosen), place, out, say)
     _publish(document | _fit_all(chosen, stored.samples, stored.digest, out), out, as_json)
 
 

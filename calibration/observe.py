@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from calibration.mixture import Bools, Floats
 from calibration.samples import Measurement, Sample
 
+_TOUCH_S = 1e-6  # a call that follows another at once does not overlap with it
 _SAME_RUN_S = 0.01  # starts of runs nearer than this are one, but for rounding
 MIN_PACE_TOKENS = 32  # fewer decoded tokens say more about chunking than about pace
 
@@ -99,7 +100,7 @@ def _input(sample: Sample) -> int:
 
 def columns(samples: Sequence[Sample]) -> Columns:
     """The columns of the samples of one model whose times may be used: void ones are only in flight."""
-    flights, moments = _flights(samples), dict(zip(map(id, samples), _moments(samples), strict=True))
+    flights, sent = _flights(samples), dict(zip(map(id, samples), moments(samples), strict=True))
     samples = [sample for sample in samples if sample.void is None]
     paces = np.array([pace_s(sample.measured) for sample in samples])
     usual_pace_s = float(np.nanmedian(paces)) if np.isfinite(paces).any() else 0.0
@@ -120,7 +121,7 @@ def columns(samples: Sequence[Sample]) -> Columns:
         if time_s > 0:
             tokens = (_input(sample) - cached, cached, pace, _paced_tokens(measured))
             marks = (measured.wire_s or 0.0, measured.first_chunk_s, measured.last_chunk_s)
-            when = [np.nan if mark is None else moments[id(sample)] + mark for mark in marks]
+            when = [np.nan if mark is None else sent[id(sample)] + mark for mark in marks]
             rows.append((time_s, censored, *tokens, sample.block, at_s, *when, max(1, sample.in_flight)))
     time, lost, uncached, hits, paces, tokens_, block, at, wire, first, last, load = (
         np.array(rows, dtype=float).reshape(-1, 12).T
@@ -131,10 +132,10 @@ def columns(samples: Sequence[Sample]) -> Columns:
 
 def _flights(samples: Sequence[Sample]) -> Floats:
     """Begins and ends of the calls that the service took (2, n): a refused one is gone at once."""
-    both = zip(samples, _moments(samples), strict=True)
+    both = zip(samples, moments(samples), strict=True)
     taken = [(sample.measured, at_s) for sample, at_s in both if sample.measured.outcome != "throttled"]
     begins = [at_s + (measured.wire_s or 0.0) for measured, at_s in taken]
-    ends = [at_s + _over_s(measured) for measured, at_s in taken]
+    ends = [at_s + _over_s(measured) - _TOUCH_S for measured, at_s in taken]
     return np.array([begins, np.maximum(begins, ends)])
 
 
@@ -149,7 +150,7 @@ def _at_s(sample: Sample) -> float:
     return datetime.fromisoformat(sample.sent_at).timestamp() if sample.sent_at else sample.sent_s
 
 
-def _moments(samples: Sequence[Sample]) -> list[float]:
+def moments(samples: Sequence[Sample]) -> list[float]:
     """When each was sent, seconds from the first: exact within a run, by the wall clock between runs.
 
     A run's clock is exact, its wall clock a label rounded to microseconds; calls of one run that follow each

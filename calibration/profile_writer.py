@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from typing import Any, get_args
 from calibration.fit import LatencyFit, ThinkingFit, parameters
 from profiles.behaviour import Param
 from profiles.files import write_atomically
-from profiles.latency import LatencyLaw
+from profiles.latency import CallKind, LatencyLaw
 from profiles.schema import ModelProfile
 from profiles.validation import parse
 from profiles.yaml_io import to_yaml
@@ -65,9 +66,18 @@ def _latency(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> d
         "observations": [o.model_dump(mode="json", exclude_defaults=True) for o in old.observations]
         + _observations(fit, digest, on),
     }
+    if fit.law.kinds:
+        block["kinds"] = _kinds(fit.law.kinds)
     if (load := _load(profile, fit, digest, on)) is not None:
         block["load"] = load
     return block
+
+
+def _kinds(found: tuple[CallKind, ...]) -> list[dict[str, float]]:
+    """Kinds rounded for the file; the largest share takes what rounding leaves, for they add up to one."""
+    rows = [{name: _rounded(value) for name, value in asdict(kind).items()} for kind in found]
+    rows[0]["share"] = 1.0 - sum(row["share"] for row in rows[1:])
+    return rows
 
 
 def _load(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> dict[str, Any] | None:

@@ -57,7 +57,9 @@ class Attempts:
 def attempts(samples: Sequence[Sample]) -> Attempts:
     """The calls of one model that the quota decided on; failures of other kinds count as let in."""
     rows = sorted(samples, key=lambda sample: sample.sent_s)
-    tokens = [sample.measured.input_tokens or sample.input_target for sample in rows]
+    known = [s.measured.input_tokens - s.input_target for s in rows if s.measured.input_tokens]
+    more = int(np.median(known)) if known else 0  # what the service counts beside what was planned
+    tokens = [sample.measured.input_tokens or sample.input_target + more for sample in rows]
     amounts = {"requests": np.ones(len(rows)), "input_tokens": np.array(tokens, dtype=float)}
     accepted = np.array([sample.measured.outcome != "throttled" for sample in rows], dtype=bool)
     return Attempts(np.array([sample.sent_s for sample in rows]), amounts, accepted)

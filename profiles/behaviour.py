@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from profiles.base import Grade, Observation, Provenance, Strict, Text
 from profiles.errors import InputError, nearest
-from profiles.latency import LatencyLaw, LoadLaw, Noise, Slowdown, ThinkingLaw
+from profiles.latency import CallKind, LatencyLaw, LoadLaw, Noise, Slowdown, ThinkingLaw
 
 Param = Literal[
     "base_s",
@@ -27,6 +27,17 @@ Param = Literal[
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Kind(Strict):
+    """One kind of call in the mixture of noises (`profiles.latency.CallKind`); shifts are logs of factors."""
+
+    share: Share
+    prefill_shift: float
+    prefill_sigma: NonNegative
+    pace_shift: float
+    pace_sigma: NonNegative
+    correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
 
 
 LoadParam = Literal["prefill_contention", "prefill_coherence", "pace_contention", "pace_coherence"]
@@ -80,6 +91,7 @@ class Latency(Provenance):
     reasoning: Text | None = None
     intervals: dict[Param, tuple[float, float]] | None = None
     n: int | None = Field(default=None, ge=1)
+    kinds: tuple[Kind, ...] = Field(default=(), description="in place of both noises, where given")
     load: LoadEffect | None = None  # None: nobody has looked
     observations: tuple[Observation, ...] = ()
 
@@ -87,6 +99,8 @@ class Latency(Provenance):
     def _explained(self) -> Self:
         if "assumed" in {self.grade, *self.grades.values()} and self.reasoning is None:
             raise ValueError("an assumed latency needs its reasoning")
+        if self.kinds and abs(sum(kind.share for kind in self.kinds) - 1) > 1e-4:
+            raise ValueError("the shares of the kinds must add up to 1")
         if bad := [name for name, (low, high) in (self.intervals or {}).items() if low > high]:
             raise ValueError(f"the interval of {bad[0]} has its ends the wrong way round")
         return self
@@ -112,6 +126,7 @@ class Latency(Provenance):
             pace_noise=Noise(self.pace_sigma, self.pace_tail_weight, self.pace_tail_factor),
             correlation=self.correlation,
             first_chunk_tokens=self.first_chunk_tokens,
+            kinds=tuple(CallKind(**kind.model_dump()) for kind in self.kinds),
         )
 
     @property

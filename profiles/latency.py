@@ -12,7 +12,8 @@ A streamed reply comes in chunks of many tokens, so the time to the first chunk 
 all tokens in it; ``first_chunk_tokens`` says how many.
 
 Noise has median 1, so the parameters are medians. It is lognormal with a slow tail: with
-probability ``tail_weight`` a call takes ``tail_factor`` times as long.
+probability ``tail_weight`` a call takes ``tail_factor`` times as long. Where samples show more than that
+(skew, several tails, calls that are slow throughout), the noise is a mixture of ``kinds`` of calls instead.
 
 These are the times of a call that has the service to itself. Where calls slow each other down, a
 `LoadLaw` says by how much.
@@ -44,6 +45,27 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
+class CallKind:
+    """One kind of call in a Gaussian mixture of log noises: its share, prefill and pace beside the median.
+
+    ``prefill_shift`` and ``pace_shift`` are logs of factors; a kind may be slow in one part or in both.
+    """
+
+    share: float
+    prefill_shift: float
+    prefill_sigma: float
+    pace_shift: float
+    pace_sigma: float
+    correlation: float = 0.0
+
+
+def _chosen(kinds: tuple[CallKind, ...], u: Floats, name: str) -> Floats:
+    """A parameter of the kind that each uniform falls on; the shares add up to one."""
+    place = np.searchsorted(np.cumsum([kind.share for kind in kinds])[:-1], u, side="right")
+    return np.array([getattr(kind, name) for kind in kinds])[place]
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyLaw:
     """Prefill and decode times of one model in one place; seconds and seconds per token."""
 
@@ -55,14 +77,26 @@ class LatencyLaw:
     pace_noise: Noise = Noise()
     correlation: float = 0.0  # of the two normals: slow calls tend to be slow throughout
     first_chunk_tokens: int = 1  # answer tokens that are there when the first chunk is
+    kinds: tuple[CallKind, ...] = ()  # of both noises together, in place of the two and their correlation
+
+    def prefill_factor(self, z: Floats, u: Floats) -> Floats:
+        """Noise of the prefill, one factor a call, from standard normals and uniforms."""
+        if not self.kinds:
+            return self.ttft_noise.factor(z, u)
+        return np.exp(_chosen(self.kinds, u, "prefill_shift") + _chosen(self.kinds, u, "prefill_sigma") * z)
 
     def prefill_s(self, uncached: Ints, cached: Ints, z: Floats, u: Floats) -> Floats:
         """Seconds from send to the first chunk, thinking left out."""
         median = self.base_s + uncached * self.per_uncached_token_s + cached * self.per_cached_token_s
-        return np.asarray(median * self.ttft_noise.factor(z, u))
+        return np.asarray(median * self.prefill_factor(z, u))
 
-    def pace_s(self, z_ttft: Floats, z_own: Floats, u: Floats) -> Floats:
-        """Seconds per decoded token, one value a call; ``z_ttft`` are the normals of the prefill."""
+    def pace_s(self, z_ttft: Floats, z_own: Floats, u: Floats, u_ttft: Floats) -> Floats:
+        """Seconds per decoded token, one value a call; ``z_ttft`` and ``u_ttft`` are those of the prefill."""
+        if self.kinds:
+            rhos = _chosen(self.kinds, u_ttft, "correlation")
+            z = rhos * z_ttft + np.sqrt(1.0 - rhos * rhos) * z_own
+            shift, sigma = (_chosen(self.kinds, u_ttft, name) for name in ("pace_shift", "pace_sigma"))
+            return np.asarray(self.decode_s_per_token * np.exp(shift + sigma * z))
         rho = self.correlation
         z = rho * z_ttft + np.sqrt(1.0 - rho * rho) * z_own
         return np.asarray(self.decode_s_per_token * self.pace_noise.factor(z, u))

@@ -168,7 +168,7 @@ class Truth:
         answer = min(wanted, cap - thoughts)
         uncached = np.array([ask.input_tokens - ask.cached_tokens])
         prefill = model.law.prefill_s(uncached, np.array([ask.cached_tokens]), z[0:1], u[0:1])
-        pace = model.law.pace_s(z[0:1], z[1:2], u[1:2])
+        pace = model.law.pace_s(z[0:1], z[1:2], u[1:2], u[0:1])
         return Draw(
             prefill_s=float(prefill[0]),
             pace_s=float(pace[0]),

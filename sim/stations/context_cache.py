@@ -226,9 +226,7 @@ def saved_s_per_token(
     if own_law or model is None:
         return np.zeros(n)
     law = model.latency.law
-    noise = law.ttft_noise.factor(
-        luck.normals(f"ttft/{name}", n, k), luck.uniforms(f"ttft-tail/{name}", n, k)
-    )
+    noise = law.prefill_factor(luck.normals(f"ttft/{name}", n, k), luck.uniforms(f"ttft-tail/{name}", n, k))
     return np.asarray((law.per_uncached_token_s - law.per_cached_token_s) * noise)
 
 

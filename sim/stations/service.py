@@ -93,9 +93,10 @@ def _by_law(
     law, luck, n = model.latency.law, load.luck, len(load)
     z = luck.normals(f"ttft/{name}", n, k)
     uncached = load.input_tokens - load.cached_tokens
-    prefill_s = law.prefill_s(uncached, load.cached_tokens, z, luck.uniforms(f"ttft-tail/{name}", n, k))
+    u = luck.uniforms(f"ttft-tail/{name}", n, k)
+    prefill_s = law.prefill_s(uncached, load.cached_tokens, z, u)
     own = luck.normals(f"pace/{name}", n, k)
-    pace_s = law.pace_s(z, own, luck.uniforms(f"pace-tail/{name}", n, k))
+    pace_s = law.pace_s(z, own, luck.uniforms(f"pace-tail/{name}", n, k), u)
     first_s, total_s = law.reply_s(prefill_s, pace_s, thinking, output)
     parts = prefill_s if model.latency.load_law else None
     return Service(first_s, total_s, thinking, output, parts)

@@ -23,7 +23,7 @@ def draw(n, seed, *, law=LAW, timeout_s=600.0, shown=True, lengths=(128, 4096, 3
     hits = np.where(rng.random(n) < cached, tokens // 2, 0)
     answers = np.maximum(1, np.rint(rng.choice([128, 512], n) * np.exp(0.3 * z[3]))).astype(int)
     prefill = law.prefill_s(tokens - hits, hits, z[0], u[0])
-    pace = law.pace_s(z[0], z[1], u[1])
+    pace = law.pace_s(z[0], z[1], u[1], u[0])
     thoughts = THINK.tokens(z[2], u[2])
     return [
         _sample(

@@ -19,7 +19,7 @@ def draw(n=400, seed=1):
     z, u = rng.standard_normal((2, n)), rng.random((2, n))
     tokens, answers = rng.choice([100, 50_000], n), rng.integers(100, 500, n)
     prefill = LAW.prefill_s(tokens, np.zeros(n), z[0], u[0])
-    first, end = LAW.reply_s(prefill, LAW.pace_s(z[0], z[1], u[1]), np.zeros(n), answers)
+    first, end = LAW.reply_s(prefill, LAW.pace_s(z[0], z[1], u[1], u[0]), np.zeros(n), answers)
     columns = (first.tolist(), end.tolist(), tokens.tolist(), answers.tolist())
     return [sample(i, *row) for i, row in enumerate(zip(*columns, strict=True))]
 

@@ -21,7 +21,10 @@ def draw(seed):
     cached = np.where(rng.random(N) < 0.3, tokens // 2, 0)
     answers = rng.integers(80, 600, N)
     first, end = LAW.reply_s(
-        LAW.prefill_s(tokens - cached, cached, z[0], u[0]), LAW.pace_s(z[0], z[1], u[1]), np.zeros(N), answers
+        LAW.prefill_s(tokens - cached, cached, z[0], u[0]),
+        LAW.pace_s(z[0], z[1], u[1], u[0]),
+        np.zeros(N),
+        answers,
     )
     rows = zip(first.tolist(), end.tolist(), tokens.tolist(), cached.tolist(), answers.tolist(), strict=True)
     return [_sample(i, *row) for i, row in enumerate(rows)]

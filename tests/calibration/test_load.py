@@ -39,7 +39,7 @@ def _new(rng, now, rung, load, n):
     z, u = rng.standard_normal((2, 1)), rng.random((2, 1))
     tokens, answer = int(rng.choice([100, 20_000])), int(rng.integers(80, 300))
     prefill = float(LAW.prefill_s(np.array([tokens]), np.zeros(1), z[0], u[0])[0])
-    decode = float(LAW.pace_s(z[0], z[1], u[1])[0]) * (answer - 24)
+    decode = float(LAW.pace_s(z[0], z[1], u[1], u[0])[0]) * (answer - 24)
     met = (float(load.prefill.factor(n)), float(load.pace.factor(n)))
     return {"at": now, "left": [prefill, decode], "tokens": tokens, "answer": answer, "n": rung, "met": met}
 

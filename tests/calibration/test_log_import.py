@@ -182,7 +182,10 @@ def test_a_log_is_fitted_like_a_run(read):
     z, u, n = rng.standard_normal((2, 600)), rng.random((2, 600)), 600
     tokens, answers = rng.choice([100, 100_000], n), rng.integers(100, 500, n)
     first, end = law.reply_s(
-        law.prefill_s(tokens, np.zeros(n), z[0], u[0]), law.pace_s(z[0], z[1], u[1]), np.zeros(n), answers
+        law.prefill_s(tokens, np.zeros(n), z[0], u[0]),
+        law.pace_s(z[0], z[1], u[1], u[0]),
+        np.zeros(n),
+        answers,
     )
     columns = zip(first.tolist(), end.tolist(), tokens.tolist(), answers.tolist(), strict=True)
     rows = [

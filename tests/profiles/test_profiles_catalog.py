@@ -271,7 +271,7 @@ def test_the_latency_block_becomes_the_law_draw_for_draw():
     assert slow == pytest.approx(calm * 3.5)
     noisy = block.law.prefill_s(tokens, cached, one, one)
     assert noisy == pytest.approx(calm * np.exp(0.41))
-    assert block.law.pace_s(zeros, one, one) == pytest.approx([0.00445 * np.exp(0.41 * 0.6)] * 3)
+    assert block.law.pace_s(zeros, one, one, one) == pytest.approx([0.00445 * np.exp(0.41 * 0.6)] * 3)
     assert (block.grade_label, block.grade_of("base_s"), block.grade_of("correlation")) == (
         "mixed",
         "measured",

@@ -1,0 +1,228 @@
+"""The machine behind own instances, from a ladder: its speed at reading and decoding, and its bounds.
+
+A machine that batches continuously gives every sequence of its batch one token a step; a step takes
+``a + b n`` seconds beside ``n`` sequences; while it reads a prompt (``a + tokens / rate``) nobody decodes. So
+the time between two moments of a call is linear in what happened meanwhile::
+
+    seconds = a (steps + prompts read) + b (tokens given to the batch) + (tokens read) / rate
+
+and the tokens that another sequence was given meanwhile say how often it was in the batch. Two kinds of
+rows tell the three figures apart: from the first chunk to the last, and from the request to the first
+chunk of calls that did not wait for a place. The batch's cap is the most calls that were decoded at once for
+a good while where more were in flight; the queue's bound is how many more were in flight when calls were
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from calibration.mixture import Floats
+from calibration.observe import moments
+from calibration.samples import Sample
+from profiles.errors import InputError
+
+MIN_CALLS = 30
+_LONG = 32  # tokens after the first chunk from which a row says something
+_REFUSALS = (429, 503)
+_HELD = 0.25  # share of the most crowded time during which a number must have been decoded at once
+_OUTLIER = 0.5  # relative error
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class StationFit:
+    """What a scenario's ``batching`` wants. ``relative_error`` is the median one of the rows fitted.
+
+    ``max_batch_seen``: whether more were in flight than decoded at once, so that the cap was met.
+    ``queue_limit`` None: nobody was refused.
+    """
+
+    prefill_tokens_per_s: float
+    intercept_s: float
+    per_sequence_s: float
+    max_batch: int
+    max_batch_seen: bool
+    queue_limit: int | None
+    instances: int
+    n: int
+    relative_error: float
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """The endpoint of a scenario, without its model and price."""
+        step = {"intercept_s": _rounded(self.intercept_s), "per_sequence_s": _rounded(self.per_sequence_s)}
+        batching = {"max_batch": self.max_batch, "step_s": step}
+        batching["prefill_tokens_per_s"] = _rounded(self.prefill_tokens_per_s)
+        found: dict[str, Any] = {"buy": "instances", "count": self.instances, "batching": batching}
+        return found | ({} if self.queue_limit is None else {"queue_limit": self.queue_limit})
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """Served calls: moments of sending, first token, first chunk, end; and tokens. One row a call."""
+
+    sent_s: Floats
+    began_s: Floats  # to decode: its prompt was read
+    first_s: Floats
+    last_s: Floats
+    prompt: Floats
+    head: Floats  # tokens up to the first chunk
+    made: Floats  # tokens in all
+
+
+def fit_station(samples: Sequence[Sample], model: str, instances: int = 1) -> StationFit:
+    """The machine that served one model's samples, a ladder among them; calls spread evenly over instances.
+
+    InputError where too few calls were served, or their load never varied.
+    """
+    mine = [sample for sample in samples if sample.model == model]
+    calls = _calls(mine)
+    if len(calls.sent_s) < MIN_CALLS or max((s.in_flight for s in mine), default=0) < 2:
+        raise InputError(
+            f"{model}: {len(calls.sent_s)} served calls; a machine needs {MIN_CALLS} and a --ladder"
+        )
+    cap, met = _cap(calls, instances)
+    figures, error = np.zeros(3), 0.0
+    for _ in range(_ROUNDS):  # when calls began to decode depends on the figures, a little
+        figures, error = _regress(calls, figures, cap, instances)
+        calls = _begun_by(calls, figures, instances)
+    cap, met = _cap(calls, instances)
+    a, b, per_read_s = map(float, figures)
+    if a <= 0 and b <= 0:
+        raise InputError(f"{model}: its times do not look like those of a machine that batches")
+    rate = 1 / per_read_s if per_read_s > 0 else 1e9
+    bound = _bound(mine, cap, instances)
+    return StationFit(rate, a, b, cap, met, bound, instances, len(calls.sent_s), error)
+
+
+def _calls(samples: Sequence[Sample]) -> _Calls:
+    rows = []
+    for sample, at_s in zip(samples, moments(samples), strict=True):
+        found = sample.measured
+        head, whole = found.at_first_chunk, found.total
+        if found.outcome != "ok" or head is None or whole is None or found.first_chunk_s is None:
+            continue
+        sent_s, first_s = at_s + (found.wire_s or 0.0), at_s + found.first_chunk_s
+        prompt = (found.input_tokens or sample.input_target) - found.cached_tokens
+        last_s = at_s + (found.last_chunk_s or found.first_chunk_s)
+        rows.append((sent_s, first_s, first_s, last_s, prompt, head.tokens, whole.tokens))
+    calls = _Calls(*np.array(rows, dtype=float).reshape(-1, 7).T)
+    return _begun(calls)
+
+
+def _begun(calls: _Calls) -> _Calls:
+    """When each began to decode, at its own pace: a step before its first chunk for every token in it."""
+    later = calls.made - calls.head
+    long = later >= _LONG
+    pace_s = (calls.last_s - calls.first_s) / np.maximum(later, 1)
+    usual_s = float(np.median(pace_s[long])) if long.any() else 0.0
+    return _from(calls, np.maximum(calls.head - 1, 0) * np.where(long, pace_s, usual_s))
+
+
+def _begun_by(calls: _Calls, figures: Floats, instances: int) -> _Calls:
+    """The same by the figures of the machine and by what happened between its first token and first chunk."""
+    steps = np.maximum(calls.head - 1, 0)
+    return _from(calls, _covariates(calls, steps, calls.began_s, calls.first_s, instances) @ figures)
+
+
+def _from(calls: _Calls, before_s: Floats) -> _Calls:
+    return replace(calls, began_s=np.maximum(calls.first_s - before_s, calls.sent_s + 1e-6))
+
+
+def _decoded_meanwhile(calls: _Calls, begin_s: Floats, end_s: Floats, instances: int) -> Floats:
+    """Tokens that the other sequences of a call's machine were given between two moments."""
+    found = np.empty(len(begin_s))
+    spans_s = np.maximum(calls.last_s - calls.began_s, 1e-9)
+    for i, (begin, end) in enumerate(zip(begin_s, end_s, strict=True)):
+        overlap = np.minimum(calls.last_s, end) - np.maximum(calls.began_s, begin)
+        shares = np.clip(overlap / spans_s, 0.0, 1.0)
+        shares[i] = 0.0
+        found[i] = float(shares @ calls.made) / instances
+    return found
+
+
+def _read_meanwhile(calls: _Calls, begin_s: Floats, end_s: Floats, instances: int) -> tuple[Floats, Floats]:
+    """Other prompts that were read on a call's machine between two moments, and their tokens."""
+    order = np.argsort(calls.began_s)
+    at_s, tokens = calls.began_s[order], np.concatenate([[0.0], np.cumsum(calls.prompt[order])])
+    low, high = (np.searchsorted(at_s, moment, side="right") for moment in (begin_s, end_s))
+    return (high - low) / instances, (tokens[high] - tokens[low]) / instances
+
+
+def _regress(calls: _Calls, figures: Floats, cap: int, instances: int) -> tuple[Floats, float]:
+    """Seconds of a step alone, of a sequence more and of a token read, and the median relative error."""
+    after = np.flatnonzero(calls.made - calls.head >= _LONG)
+    x = _covariates(calls, calls.made - calls.head, calls.first_s, calls.last_s, instances)[after]
+    y = (calls.last_s - calls.first_s)[after]
+    early = np.flatnonzero(_met(calls) <= max(1, cap * instances // 2))  # they found a place at once
+    reading = _covariates(calls, calls.head - 1, calls.sent_s, calls.first_s, instances)[early]
+    reading -= _done_before(calls, figures)[early] / instances
+    x, y = np.concatenate([x, reading]), np.concatenate([y, (calls.first_s - calls.sent_s)[early]])
+    rows = x[y > 0] / y[y > 0, None]
+    figures, _ = nnls(rows, np.ones(len(rows)))
+    keep = np.abs(rows @ figures - 1) < _OUTLIER  # a stall of some other kind is no step
+    figures, _ = nnls(rows[keep], np.ones(int(keep.sum())))
+    return np.asarray(figures), float(np.median(np.abs(rows[keep] @ figures - 1)))
+
+
+def _done_before(calls: _Calls, figures: Floats) -> Floats:
+    """What of the read under way when a call came was done by then; else half a step, if somebody decoded."""
+    order = np.argsort(calls.began_s)
+    following = np.minimum(np.searchsorted(calls.began_s[order], calls.sent_s, side="right"), len(order) - 1)
+    reader = order[following]
+    read_s = figures[0] + calls.prompt[reader] * figures[2]
+    left_s = calls.began_s[reader] - calls.sent_s
+    under_way = (left_s < read_s) & (reader != np.arange(len(reader)))
+    share = np.where(under_way, 1 - left_s / np.maximum(read_s, 1e-9), 0.0)
+    half_a_step = ~under_way & (_met(calls) > 1)
+    tokens = share * calls.prompt[reader]
+    return np.column_stack([share - 0.5 * half_a_step, -0.5 * half_a_step * _met(calls), tokens])
+
+
+def _covariates(calls: _Calls, steps: Floats, begin_s: Floats, end_s: Floats, instances: int) -> Floats:
+    """Steps and reads, tokens given to the batch, tokens read, in a stretch of each call."""
+    given = _decoded_meanwhile(calls, begin_s, end_s, instances)
+    reads, tokens = _read_meanwhile(calls, begin_s, end_s, instances)
+    return np.column_stack([steps + reads, steps + given, tokens])
+
+
+def _met(calls: _Calls) -> Floats:
+    """Calls in flight that each met, itself included."""
+    ends = np.sort(calls.last_s)
+    order = np.argsort(calls.sent_s)
+    found = np.empty(len(order))
+    found[order] = np.arange(1, len(order) + 1) - np.searchsorted(ends, calls.sent_s[order], side="right")
+    return found
+
+
+def _cap(calls: _Calls, instances: int) -> tuple[int, bool]:
+    """Most sequences decoded at once on a machine, and whether more were in flight meanwhile."""
+    times = np.concatenate([calls.began_s, calls.last_s])
+    steps = np.repeat([1, -1], len(calls.sent_s))
+    order = np.lexsort((steps, times))
+    running, held_s = np.cumsum(steps[order])[:-1], np.diff(times[order])
+    crowded_s = held_s[running >= 0.7 * running.max()].sum()
+    number = next(
+        n for n in range(int(running.max()), 0, -1) if held_s[running >= n].sum() >= _HELD * crowded_s
+    )
+    most = int(_met(calls).max())
+    return max(1, round(number / instances)), most >= number + max(2, 0.2 * number)
+
+
+def _bound(samples: Sequence[Sample], cap: int, instances: int) -> int | None:
+    """How many may wait, where calls were refused: the most in flight with which one was still taken."""
+    refused = [s for s in samples if s.measured.code in _REFUSALS]
+    if not refused:
+        return None
+    taken = max(s.in_flight for s in samples if s.measured.outcome == "ok")
+    return max(0, taken - cap * instances)
