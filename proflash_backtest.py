@@ -114,14 +114,12 @@ def _columns(records: Records, world: World) -> RunColumns:
     served = requests.outcome == Outcome.SERVED
     answer = np.zeros(len(served))
     answer[attempts.request] = attempts.output_tokens
-    chunk, batch = place.model.latency.first_chunk_tokens, _batches(place.spec)
+    batching = getattr(place.spec, "batching", None)
+    chunk = place.model.latency.first_chunk_tokens if batching is None else batching.first_chunk_tokens
     first_s, end_s = requests.first_s - requests.arrival_s, requests.end_s - requests.arrival_s
-    gaps = answer - (1 if batch else chunk)
-    enough = served & (gaps >= (_MIN_TOKENS if batch else 1))
+    gaps = answer - chunk
+    enough = served & (gaps >= (1 if batching is None else _MIN_TOKENS))
     pace_s = np.where(enough, (end_s - first_s) / np.maximum(gaps, 1), np.nan)
-    if batch:  # it tells of its first token, but a chunk leaves with its last one
-        waits = np.maximum(np.minimum(chunk, answer) - 1, 0)
-        first_s = first_s + waits * (end_s - first_s) / np.maximum(answer - 1, 1)
     refused = np.isin(requests.outcome, (Outcome.THROTTLED, Outcome.REJECTED))
     return RunColumns(
         ttft_s=np.where(served, first_s, np.nan),
@@ -132,10 +130,6 @@ def _columns(records: Records, world: World) -> RunColumns:
         duration_s=float(requests.end_s.max() - requests.arrival_s.min()),
         cost_pusd=_cost_pusd(records, place.model, world, served),
     )
-
-
-def _batches(spec: object) -> bool:
-    return getattr(spec, "batching", None) is not None
 
 
 def _cost_pusd(records: Records, model: ModelProfile, world: World, served: Any) -> int:  # noqa: ANN401

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from calibration.mixture import Floats
-from calibration.observe import moments
+from calibration.observe import first_chunk_tokens, moments
 from calibration.samples import Sample
 from profiles.errors import InputError
 
@@ -49,6 +49,7 @@ class StationFit:
     max_batch: int
     max_batch_seen: bool
     queue_limit: int | None
+    first_chunk_tokens: int
     instances: int
     n: int
     relative_error: float
@@ -57,7 +58,8 @@ class StationFit:
     def endpoint(self) -> dict[str, Any]:
         """The endpoint of a scenario, without its model and price."""
         step = {"intercept_s": _rounded(self.intercept_s), "per_sequence_s": _rounded(self.per_sequence_s)}
-        batching = {"max_batch": self.max_batch, "step_s": step}
+        batching: dict[str, Any] = {"max_batch": self.max_batch, "step_s": step}
+        batching["first_chunk_tokens"] = self.first_chunk_tokens
         batching["prefill_tokens_per_s"] = _rounded(self.prefill_tokens_per_s)
         found: dict[str, Any] = {"buy": "instances", "count": self.instances, "batching": batching}
         return found | ({} if self.queue_limit is None else {"queue_limit": self.queue_limit})
@@ -102,7 +104,8 @@ def fit_station(samples: Sequence[Sample], model: str, instances: int = 1) -> St
         raise InputError(f"{model}: its times do not look like those of a machine that batches")
     rate = 1 / per_read_s if per_read_s > 0 else 1e9
     bound = _bound(mine, cap, instances)
-    return StationFit(rate, a, b, cap, met, bound, instances, len(calls.sent_s), error)
+    chunk = max(1, round(first_chunk_tokens(mine) or 1))
+    return StationFit(rate, a, b, cap, met, bound, chunk, instances, len(calls.sent_s), error)
 
 
 def _calls(samples: Sequence[Sample]) -> _Calls:

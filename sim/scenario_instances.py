@@ -92,6 +92,7 @@ class Batching(Strict):
     hardware: Hardware | None = None
     growth: Growth | None = None
     balancing: Balancing = "least_outstanding"
+    first_chunk_tokens: Count = 1  # answer tokens that are streamed together at first
     load_bound: Annotated[float, Field(strict=True, ge=1, le=1_000)] = 1.25  # prefix_affinity
     prefix_cache_share: Share = 0.0  # of the memory, kept for prompts read before; 0: as drawn with the load
 

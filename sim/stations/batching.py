@@ -166,7 +166,7 @@ class BatchingStation(Station):
             cached = call.cached = machine.prefixes.find(request)
         unread = 0 if self._spec.prefill_tokens_per_s is None else max(prompt - cached, 1)
         reserved = prompt + tokens if self._spec.growth is None else 0
-        return Sequence(call, prompt, unread, thoughts, tokens, reserved)
+        return Sequence(call, prompt, unread, thoughts, tokens, reserved, self._spec.first_chunk_tokens)
 
     def left(self, sequence: Sequence, machine: Machine, now: float, how: Leave) -> None:
         """A stay in a batch has ended."""

@@ -39,6 +39,7 @@ class Sequence:
     thoughts: int
     total: int  # tokens, thoughts and answer
     reserved: int = 0  # tokens of memory
+    chunk: int = 1  # answer tokens that leave together at first
     made: int = 0  # tokens made in earlier stays
     swapped: int = 0  # tokens of keys and values that wait in the host's memory
     first_s: float = math.nan
@@ -65,17 +66,15 @@ class Sequence:
 
     @property
     def to_first(self) -> int:
-        """Steps until the first answer token; -1 where it came in an earlier stay."""
+        """Steps until the first answer chunk is whole; -1 where it left in an earlier stay."""
         if not math.isnan(self.first_s):
             return -1
-        return self.thoughts + 1 - self.made - (self.prefill > 0)
+        return min(self.thoughts + self.chunk, self.total) - self.made - (self.prefill > 0)
 
     def again(self, made: int, swapped: int) -> Sequence:
         """The next stay of the same call, which has made and left in the host's memory that many tokens."""
-        call, first_s = self.call, self.first_s
-        return Sequence(
-            call, self.prompt, self.unread, self.thoughts, self.total, self.reserved, made, swapped, first_s
-        )
+        sizes = (self.prompt, self.unread, self.thoughts, self.total, self.reserved, self.chunk)
+        return Sequence(self.call, *sizes, made, swapped, self.first_s)
 
 
 class Host(Protocol):
