@@ -136,7 +136,7 @@ def calibrate(
         ladder=_numbers(ladder, "--ladder") if ladder else (),
         ladder_calls=ladder_calls,
     )
-    in_flight = max_in_flight or max(16, *options.ladder)
+    in_flight = max_in_flight or max((16, *options.ladder))
     limits = Limits(in_flight, max_requests, max_minutes, max_lag_s)
     file = samples or out / "samples.jsonl"
     settings = Settings(url, _money(max_usd), file, resume, limits)
