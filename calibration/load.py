@@ -30,7 +30,8 @@ KINDS: tuple[Kind, ...] = ("none", "linear", "usl")
 MIN_CALLS = 20
 _WORTH = 2.0  # AIC a further parameter must save: one that is not there saves it one time in twenty or less
 _PARTS = ("prefill", "pace")
-_MOST = (10.0, 1.0)  # contention and coherence
+_MOST = (1.0, 0.5)  # contention and coherence; sharing a machine fairly is a contention of 1
+_LIGHT, _LIGHT_CALLS = 2, 10  # so many calls must have met so light a load, for "alone" to mean anything
 _START = np.array([0.05, 5e-4])
 _ROUNDS = 2
 
@@ -149,13 +150,13 @@ class Spans:
 def fit_load(data: Columns, covariates: Floats) -> LoadFit | None:
     """The load effect in the calls of one model; ``covariates`` are those of the median prefill.
 
-    None where fewer than twenty calls or a single load were seen.
+    None where fewer than twenty calls, a single load, or hardly a call at light load were seen.
     """
     paced = np.flatnonzero(np.isfinite(data.pace_s))
     if min(len(data.prefill_s), len(paced)) < MIN_CALLS or np.ptp(data.in_flight) == 0:
         return None
     flight = Flight(data.flights[0], data.flights[1])
-    if flight.most < 2:
+    if flight.most < 2 or (flight.at(data.wire_s) <= _LIGHT).sum() < _LIGHT_CALLS:
         return None
     spans = {
         "prefill": Spans(data.wire_s, data.wire_s + data.prefill_s, covariates, data.censored, flight),
