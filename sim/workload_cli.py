@@ -81,6 +81,7 @@ def describe_command(
 ) -> None:
     """Rate over time, bursts, lengths, correlation, large prompts, sessions."""
     from sim.workload.loads import figures, of_workload
+    from sim.workload.prefix_figures import prefix_figures
     from sim.workload.sample import sample
     from sim.workload.session_fit import session_figures
 
@@ -95,7 +96,9 @@ def describe_command(
 
         write_atomically(html, render_load(load, Path(file).name))
         typer.echo(f"{html}: written", err=True)
-    _print(asdict(figures(load)) | ({} if found is None else {"session": asdict(found)}), as_json)
+    begins = prefix_figures(load)
+    told = asdict(figures(load)) | ({} if found is None else {"session": asdict(found)})
+    _print(told | ({} if begins is None else {"prefix": asdict(begins)}), as_json)
 
 
 @app.command("fit")

@@ -42,7 +42,7 @@ class Imported:
 def import_log(
     path: Path, name: str, columns: Mapping[str, str] | None = None, *, lenient: bool = False
 ) -> Imported:
-    """Read a log in one of `FORMATS` into memory, some 56 bytes a row. Raises InputError.
+    """Read a log in one of `FORMATS` into memory, some 64 bytes a row. Raises InputError.
 
     ``columns`` renames any of `KEYS`.
     """
@@ -57,6 +57,7 @@ def import_log(
         None if (whole.cached_tokens < 0).all() else np.maximum(whole.cached_tokens, 0),
         None if (whole.session < 0).all() else _numbered(whole.session),
         None if np.isnan(whole.elapsed_s).all() else whole.elapsed_s,
+        None if np.isnan(whole.reuse_age_s).all() else whole.reuse_age_s,
     )
     return Imported(known.at(known.arrival_s), tally.rows, tally.bad, tally.failed, tuple(tally.faults))
 
@@ -106,7 +107,7 @@ class _Spool:
     def __init__(self, path: Path) -> None:
         self.path, self.rows = path, 0
         self.starts_s: list[float] = []
-        self.any = dict.fromkeys(("cached_tokens", "session", "elapsed_s"), False)
+        self.any = dict.fromkeys(("cached_tokens", "session", "elapsed_s", "reuse_age_s"), False)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -118,8 +119,8 @@ class _Spool:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kinds = [pa.float64(), pa.int64(), pa.int64(), pa.int64(), pa.int64(), pa.float64()]
-        schema = pa.schema(list(zip(Block.__slots__, kinds, strict=True)))
+        kinds = [(name, pa.float64() if name.endswith("_s") else pa.int64()) for name in Block.__slots__]
+        schema = pa.schema(kinds)
         with pq.ParquetWriter(self.path, schema, compression="zstd") as writer:
             for run in _runs(blocks):
                 order = np.argsort(run.time_s, kind="stable")
@@ -133,6 +134,7 @@ class _Spool:
         self.any["cached_tokens"] |= bool((run.cached_tokens >= 0).any())
         self.any["session"] |= bool((run.session >= 0).any())
         self.any["elapsed_s"] |= bool((~np.isnan(run.elapsed_s)).any())
+        self.any["reuse_age_s"] |= bool((~np.isnan(run.reuse_age_s)).any())
 
     def merged(self) -> Iterator[Block]:
         """All rows by time: of every run so much is held as may come next."""
@@ -155,6 +157,7 @@ class _Spool:
             np.maximum(block.cached_tokens, 0) if known["cached_tokens"] else None,
             block.session if known["session"] else None,
             block.elapsed_s if known["elapsed_s"] else None,
+            block.reuse_age_s if known["reuse_age_s"] else None,
         )
 
 

@@ -28,7 +28,8 @@ QUANTILES = (0.5, 0.95, 0.99)
 class Load:
     """Requests in order of time: seconds from the first, tokens; ``session`` -1 where there is none.
 
-    ``elapsed_s`` is how long the recorded calls took, NaN where that is not known.
+    ``elapsed_s`` is how long the recorded calls took, ``reuse_age_s`` how long before the cached beginning
+    was last sent; NaN where that is not known.
     """
 
     arrival_s: Floats
@@ -37,6 +38,7 @@ class Load:
     cached_tokens: Ints | None = None
     session: Ints | None = None
     elapsed_s: Floats | None = None
+    reuse_age_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CHUNK = 4_000_000  # characters
 MOST_IN_LINE = 16_000_000
 MOST_COLUMNS = 10_000
+READ = ("time", "input", "output", "cached", "session", "elapsed", "age")
 
 
 def read_blocks(path: Path, fields: Fields, tally: Tally) -> Iterator[Block]:
@@ -129,9 +130,7 @@ class _Whole:
 
     def __init__(self, fields: Fields, header: list[str]) -> None:
         self.fields, self.header = fields, header
-        wanted = {
-            key: getattr(fields, key) for key in ("time", "input", "output", "cached", "session", "elapsed")
-        }
+        wanted = {key: getattr(fields, key) for key in READ}
         self.names = {
             key: next((name for name in names if name in header), None) for key, names in wanted.items()
         }
@@ -173,6 +172,7 @@ class _Whole:
             "cached": pa.float64(),
             "session": pa.string(),
             "elapsed": pa.float64(),
+            "age": pa.float64(),
         }
         return {name: kinds[key] for key, name in self.names.items() if name}
 
@@ -187,7 +187,9 @@ def checked(columns: dict[str, Any], fields: Fields, tally: Tally) -> Block | No
         )
         n = len(time)
         cached = _ints(columns["cached"], -1) if "cached" in columns else np.full(n, -1)
-        elapsed = _floats(columns["elapsed"]) if "elapsed" in columns else np.full(n, np.nan)
+        elapsed, age = (
+            _floats(columns[key]) if key in columns else np.full(n, np.nan) for key in ("elapsed", "age")
+        )
         session = _sessions(columns["session"]) if "session" in columns else np.full(n, -1)
     except ValueError:
         return None
@@ -199,13 +201,15 @@ def checked(columns: dict[str, Any], fields: Fields, tally: Tally) -> Block | No
         & ((cached >= 0) | _missing(columns.get("cached"), n))
         & ~(elapsed < 0)
         & ~(elapsed >= 1e9)
+        & ~(age < 0)
+        & ~(age >= 1e9)
     )
     if not good.all():
         return None
     tally.rows += n
     kept = outputs > 0
     tally.failed += int((~kept).sum())
-    block = Block(time, inputs, outputs, np.minimum(cached, inputs), session, elapsed)
+    block = Block(time, inputs, outputs, np.minimum(cached, inputs), session, elapsed, age)
     return block if kept.all() else block.take(kept)
 
 
@@ -280,9 +284,7 @@ def _parquet(path: Path, growing: Growing) -> Iterator[Block]:
 
 def _batch(batch: pa.RecordBatch, line: int, growing: Growing) -> Iterator[Block]:
     fields = growing.fields
-    wanted = {
-        key: getattr(fields, key) for key in ("time", "input", "output", "cached", "session", "elapsed")
-    }
+    wanted = {key: getattr(fields, key) for key in READ}
     names = {
         key: next((n for n in several if n in batch.schema.names), None) for key, several in wanted.items()
     }

@@ -27,6 +27,7 @@ class Fields:
     cached: tuple[str, ...] = ()
     session: tuple[str, ...] = ()
     elapsed: tuple[str, ...] = ()
+    age: tuple[str, ...] = ()  # seconds since the cached beginning was last sent; where there are no blocks
     time_unit_s: float = 1.0  # of a time that is a number
     blocks: str | None = None
     block_tokens: int = 0
@@ -37,7 +38,16 @@ class Fields:
     def names(self) -> tuple[str, ...]:
         """Every name that may be looked up."""
         single = tuple(name for name in (self.blocks, self.parent) if name)
-        return (*self.time, *self.input, *self.output, *self.cached, *self.session, *self.elapsed, *single)
+        return (
+            *self.time,
+            *self.input,
+            *self.output,
+            *self.cached,
+            *self.session,
+            *self.elapsed,
+            *self.age,
+            *single,
+        )
 
 
 _OWN = (
@@ -47,6 +57,7 @@ _OWN = (
     ("cached_tokens",),
     ("session",),
     ("elapsed_s",),
+    ("reuse_age_s",),
 )
 FORMATS: dict[str, Fields] = {
     "azure": Fields("csv", ("TIMESTAMP",), ("ContextTokens",), ("GeneratedTokens",)),

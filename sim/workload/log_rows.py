@@ -43,6 +43,7 @@ class Block:
     cached_tokens: Ints
     session: Ints
     elapsed_s: Floats
+    reuse_age_s: Floats
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -90,9 +91,9 @@ class Growing:
 
     def __init__(self, fields: Fields, tally: Tally) -> None:
         self.fields, self.tally = fields, tally
-        self._floats = {"time": array("d"), "elapsed": array("d")}
+        self._floats = {name: array("d") for name in ("time", "elapsed", "age")}
         self._ints = {name: array("q") for name in ("input", "output", "cached", "session")}
-        self._seen: OrderedDict[object, None] = OrderedDict()
+        self._seen: OrderedDict[object, float] = OrderedDict()  # block: when it was last sent
         self._root: dict[str, str] = {}
 
     def add(self, line: int, row: Row) -> None:
@@ -111,34 +112,37 @@ class Growing:
         if outputs == 0:
             self.tally.failed += 1
             return
-        cached = self._cached(row, inputs)
+        cached, age = self._cached(row, inputs, time)
         elapsed = _seconds(*_find(row, f.elapsed))
         session = self._session(row)
-        for name, value in (("time", time), ("elapsed", elapsed)):
+        for name, value in (("time", time), ("elapsed", elapsed), ("age", age)):
             self._floats[name].append(value)
         for name, count in (("input", inputs), ("output", outputs), ("cached", cached), ("session", session)):
             self._ints[name].append(count)
 
-    def _cached(self, row: Row, inputs: int) -> int:
+    def _cached(self, row: Row, inputs: int, time_s: float) -> tuple[int, float]:
+        """Tokens that an earlier call sent, and how long ago; -1 and NaN where that is not told."""
         if self.fields.blocks is not None:
-            return self._prefix(row, inputs)
+            return self._prefix(row, inputs, time_s)
         name, found = _find(row, self.fields.cached)
-        return -1 if found in (None, "") else min(_tokens(name, found, 0), inputs)
+        cached = -1 if found in (None, "") else min(_tokens(name, found, 0), inputs)
+        return cached, _seconds(*_find(row, self.fields.age))
 
-    def _prefix(self, row: Row, inputs: int) -> int:
-        """Tokens of the leading blocks that were met before."""
+    def _prefix(self, row: Row, inputs: int, time_s: float) -> tuple[int, float]:
+        """Of the leading blocks that were met before: tokens, and the age of the last of them."""
         ids = _below(row, self.fields.blocks or "")
         if ids is None:
-            return -1
+            return -1, math.nan
         if not isinstance(ids, list) or not all(type(block) in (int, str) for block in ids):
             raise ValueError(f"column {self.fields.blocks}: given {str(ids)[:60]!r}; right: a list of ids")
         known = next((k for k, block in enumerate(ids) if block not in self._seen), len(ids))
+        age = max(time_s - self._seen[ids[known - 1]], 0.0) if known else math.nan
         for block in ids:
-            self._seen[block] = None
+            self._seen[block] = time_s
             self._seen.move_to_end(block)
         while len(self._seen) > MOST_BLOCKS:
             self._seen.popitem(last=False)
-        return min(known * self.fields.block_tokens, inputs)
+        return min(known * self.fields.block_tokens, inputs), age
 
     def _session(self, row: Row) -> int:
         _, own = _find(row, self.fields.session)
@@ -159,7 +163,7 @@ class Growing:
 
     def block(self) -> Block:
         """What has grown; the columns begin anew."""
-        time, elapsed = (np.array(self._floats[name]) for name in ("time", "elapsed"))
+        time, elapsed, age = (np.array(self._floats[name]) for name in ("time", "elapsed", "age"))
         inputs, outputs, cached, session = (
             np.array(self._ints[n], np.int64) for n in ("input", "output", "cached", "session")
         )
@@ -167,7 +171,7 @@ class Growing:
             del floats[:]
         for ints in self._ints.values():
             del ints[:]
-        return Block(time, inputs, outputs, cached, session, elapsed)
+        return Block(time, inputs, outputs, cached, session, elapsed, age)
 
 
 def identity(text: str) -> int:

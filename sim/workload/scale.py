@@ -81,6 +81,7 @@ def _joined(loads: list[Load]) -> Load:
         _known([load.cached_tokens for load in loads]),
         _sessions(loads),
         _known([load.elapsed_s for load in loads]),
+        _known([load.reuse_age_s for load in loads]),
     )
     return whole.at(whole.arrival_s)
 

@@ -14,14 +14,15 @@ from zoo import LARGE, ROOM, ZOO, errors, lengths, parts
 from profiles.errors import InputError
 from profiles.yaml_io import to_yaml
 from sim.luck import Luck
-from sim.scenario_file import parse_scenario
+from sim.scenario_file import load_scenario, parse_scenario
 from sim.workload.cascade_fit import tick_of
 from sim.workload.fit import fit_scenario
 from sim.workload.importers import import_log
 from sim.workload.likeness import likeness
-from sim.workload.loads import Load, of_workload
+from sim.workload.loads import Load, figures, of_workload
 from sim.workload.sample import sample
 from sim.workload.scale import spread
+from sim.workload.session_fit import session_figures
 
 LOGS = {
     "chat": ("azure2023_conv_first_half.csv.gz", "azure", {}),
@@ -186,6 +187,46 @@ def test_ticks_can_be_spread_before():
     assert np.array_equal(3 * np.floor(load.arrival_s / 3 + 1e-9), log[0])
     with pytest.raises(InputError, match="above 0"):
         spread(load, 0.0)
+
+
+STATED = {  # preset: requests, variation of gaps, dispersion at 1, 10 and 60 s, as its text says
+    "azure_chat_like": (9_739, 1.07, 1.31, 3.07, 12.9),
+    "azure_code_like": (5_353, 13.6, 14.2, 78.6, 198),
+    "mooncake_like": (5_606, None, None, None, None),
+    "rag_like": (4_081, 2.9, None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_presets_fitted_to_public_logs_are_as_they_say(name):
+    found = figures(of_workload(sample(load_scenario(name), Luck(1))))
+    requests, cv, *dispersion = STATED[name]
+    assert found.requests == requests
+    assert cv is None or found.gap_cv == pytest.approx(cv, rel=0.1)
+    for asked, got in zip(dispersion, found.dispersion.values(), strict=True):
+        assert asked is None or got == pytest.approx(asked, rel=0.1)
+    if name == "rag_like":
+        assert found.rank_correlation == pytest.approx(0.4, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "log"), [("azure_chat_like", "chat"), ("azure_code_like", "code"), ("rag_like", "rag")]
+)
+def test_presets_are_still_like_their_logs(name, log, trace_folder):
+    recorded = public(trace_folder, log)
+    for drawn in samples(load_scenario(name), 2):
+        found = errors(recorded, drawn)
+        assert {key: e for key, e in found.items() if e > ROOM[key]} == {}
+
+
+def test_coding_sessions_are_as_they_say():
+    load = of_workload(sample(load_scenario("coding_agent_like", ["duration_s=1000000"]), Luck(1)))
+    found = session_figures(load)
+    assert found.turns[1] == pytest.approx(145, rel=0.15)
+    assert found.pause_s[:2] == pytest.approx((11, 118), rel=0.15)
+    assert load.input_tokens.mean() == pytest.approx(124_000, rel=0.1)
+    assert figures(load).cached_share == pytest.approx(0.96, abs=0.02)
+    assert len(load) / found.sessions == pytest.approx(59, rel=0.15)
 
 
 def test_what_is_missed_is_told():
