@@ -20,7 +20,7 @@ from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
 from sim.bill import Bill
 from sim.prefix_rules import looks_up
-from sim.records import Attempts, Kind, Outcome, Reason, Records
+from sim.records import Attempts, Kind, Outcome, Reason, Records, called
 from sim.scenario import Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ResponseCache
@@ -264,7 +264,8 @@ def _early_retries(records: Records, scenario: Scenario) -> Mask:
     order = order[a.kind[order] != Kind.HEDGE]
     request, send, end = a.request[order], a.send_s[order], a.end_s[order]
     first = np.diff(request, prepend=-1) != 0
-    earliest = np.where(first, records.requests.arrival_s[request], np.roll(end, 1))
+    called_s = called(records.workload, records.requests.arrival_s)
+    earliest = np.where(first, called_s[request], np.roll(end, 1))
     held_back = client.max_in_flight is not None or bool(client.pacing)
     return np.asarray((send < earliest) | (first & (send != earliest) & (not held_back)))
 

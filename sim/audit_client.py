@@ -19,7 +19,7 @@ from sim.audit_result import Check, check_rows
 from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
-from sim.records import Kind, Outcome, Reason, Records
+from sim.records import Kind, Outcome, Reason, Records, called
 from sim.scenario import Pacing, Scenario
 from sim.verdicts import cascade_of, verifier_s
 from sim.workload.columns import Workload
@@ -155,7 +155,7 @@ def _flags(spec: Cascade, load: Workload, name: str, ability: Floats) -> Mask:
 def _impatient(records: Records, scenario: Scenario, patience: Floats) -> Mask:
     """Who left at another moment than patience says, or stayed past it without having seen a token."""
     a, r = records.attempts, records.requests
-    due_s = r.arrival_s + patience
+    due_s = called(records.workload, r.arrival_s) + patience
     seen_s = np.full(len(patience), np.inf)
     shown = _shown_at_once(records, scenario) & np.isfinite(a.first_s)
     heard = shown & (a.first_s <= np.where(np.isfinite(a.end_s), a.end_s, np.inf))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.audit_result import Check, check_rows
-from sim.records import Records
+from sim.records import Records, called
 from sim.response_origins import answers
 from sim.scenario_caches import ResponseCache
 from sim.world import Place
@@ -44,7 +44,7 @@ def _due(records: Records, index: int, spec: ResponseCache, asked: Ints, hit: Ma
     """Whether each request that asked must have been answered from memory."""
     load, made = records.workload, answers(records, index)
     assert load.query is not None  # response_checks asks
-    arrival_s = records.requests.arrival_s
+    arrival_s = called(load, records.requests.arrival_s)
     queries = np.concatenate([load.query[asked].astype(np.int64), made.query])
     times = np.concatenate([arrival_s[asked], made.made_s])
     fills = np.repeat([False, True], [len(asked), len(made.query)])

@@ -238,3 +238,8 @@ class Records:
         tables = (self.requests, self.attempts)
         own = sum(int(getattr(t, name).nbytes) for t in tables for name in t.__dataclass_fields__)
         return own + self.workload.nbytes
+
+
+def called(load: Workload, arrival_s: Floats) -> Floats:
+    """When the first call of each request was due: as it came, or once what it needs had been looked up."""
+    return arrival_s if load.retrieval_s is None else arrival_s + load.retrieval_s

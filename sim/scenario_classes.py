@@ -159,6 +159,7 @@ class RequestClass(Strict):
     cached_share: Share = 0.0  # of the prompt (in a session: of the first), a prefix the service has seen
     prefixes: Prefixes | None = None  # beginnings that prompts of the class share
     queries: Queries | None = None  # questions that come again word for word
+    retrieval_s: Distribution | None = None  # what is looked up before the call (embedding and search)
     thinking_tokens: Distribution | None = None  # default: the model's own law
     thinking_level: str | None = None  # default: the model's own
     max_output_tokens: Tokens | None = None

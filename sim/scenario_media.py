@@ -74,7 +74,7 @@ class Tools(Strict):
     """What the provider's tools are asked for, a call: each has a fee beside the tokens.
 
     A model bills searches by the query or by the prompt that makes any, as its price rows say. A request is
-    embedded once, however often it is tried; that takes no time here (a stage of its own can: `then`).
+    embedded once, however often it is tried; the time is part of the class's `retrieval_s`.
     """
 
     searches: Distribution | None = None

@@ -137,15 +137,17 @@ class Client:
 
     def _next_turns(self, request: int, now: float) -> None:
         """The answer is there: the session goes on after the time its user, or a tool, takes."""
-        for turn, think_s, deadline_s, until_s in self._turns[request]:
-            if now + think_s < until_s:
-                self._give_up_s[turn] = now + think_s + deadline_s
-                self._clock.at(now + think_s, Timer(self._take_turn, turn))
+        for turn, think_s, deadline_s, until_s, retrieval_s in self._turns[request]:
+            came_s = now + think_s
+            if came_s < until_s:
+                self._give_up_s[turn] = came_s + deadline_s
+                self._clock.at(came_s + retrieval_s, Timer(self._take_turn, (turn, came_s)))
 
     def _take_turn(self, timer: Timer) -> None:
-        turn: int = timer.value  # type: ignore[assignment]
-        now = self.turns_taken[turn] = self._clock.now
-        self.arrive(turn, now)
+        taken: tuple[int, float] = timer.value  # type: ignore[assignment]
+        turn, came_s = taken
+        self.turns_taken[turn] = came_s
+        self.arrive(turn, self._clock.now)
 
     def unfinished(self, call: Call, now: float) -> None:
         """The run is cut while the call is under way."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sim.engine.build import Floor
 from sim.engine.client import Client
 from sim.engine.log import LogColumns
-from sim.records import Attempts, Outcome, Records, Requests, Stays
+from sim.records import Attempts, Outcome, Records, Requests, Stays, called
 from sim.stations.base import Call, Station
 from sim.stations.base import Worked as Told
 from sim.stations.stays import FIELDS
@@ -24,7 +24,7 @@ def collect(load: Workload, floor: Floor, ended_s: float) -> Records:
     """All rows of a run that ended at ``ended_s``; what is still under way is logged as unfinished."""
     undecided = _log_unfinished(floor, ended_s)
     arrival_s = _arrivals(load, floor.client)
-    log = floor.client.log.columns(arrival_s, floor.stations)
+    log = floor.client.log.columns(called(load, arrival_s), floor.stations)
     _cut_services(log, floor.stations)
     stays = _stays(log, floor.stations)
     attempts = _attempts(load, log, floor.stations)

@@ -77,8 +77,8 @@ class Log:
         """Row of the attempt that was added last."""
         return len(self.plain) // _PLAIN - 1
 
-    def columns(self, arrival_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
-        """All rows; ``arrival_s`` is when each request really came."""
+    def columns(self, called_s: Floats, stations: tuple[Station, ...]) -> LogColumns:
+        """All rows; ``called_s`` is when the first call of each request was due."""
         rows = np.fromiter(self.plain, dtype=np.float64, count=len(self.plain)).reshape(-1, _PLAIN)
         request, endpoint = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
         begin_s = np.ascontiguousarray(rows[:, 2])
@@ -105,7 +105,7 @@ class Log:
             saved_s=column("saved_s"),
             outcome=column("outcome").astype(np.int64),
             reason=column("reason").astype(np.int64),
-            send_s=column("send_s", arrival_s[request]),
+            send_s=column("send_s", called_s[request]),
             begin_s=begin_s,
             end_s=column("end_s", end_s),
             free_s=column("free_s", end_s),

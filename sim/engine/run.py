@@ -49,7 +49,12 @@ def run_load(world: World, load: Workload) -> Records:
     scenario = world.scenario
     floor = build_floor(world, load)
     first = np.flatnonzero(load.follows < 0)  # the others come when their predecessors have been answered
-    floor.clock.feed(first.tolist(), load.arrival_s[first].tolist(), floor.client.entrance)
+    called_s = load.arrival_s[first]
+    if load.retrieval_s is not None:  # the call is made once what it needs has been looked up
+        called_s = called_s + load.retrieval_s[first]
+        order = np.argsort(called_s, kind="stable")
+        first, called_s = first[order], called_s[order]
+    floor.clock.feed(first.tolist(), called_s.tolist(), floor.client.entrance)
     floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s, scenario.duration_s)
     return collect(load, floor, _ended_s(floor, scenario))
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from sim.workload.columns import Workload
 
-Turn = tuple[int, float, float, float]  # number, seconds after the end before it, deadline, latest moment
+# number, seconds after the end before it, deadline, latest moment, seconds of retrieval before its call
+Turn = tuple[int, float, float, float, float]
 
 
 def turns_of(load: Workload) -> dict[int, list[Turn]]:
@@ -16,7 +17,8 @@ def turns_of(load: Workload) -> dict[int, list[Turn]]:
     turns: dict[int, list[Turn]] = {}
     for turn in np.flatnonzero(load.follows >= 0).tolist():
         until_s = math.inf if load.until_s is None else float(load.until_s[turn])
-        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]), until_s)
+        retrieval_s = 0.0 if load.retrieval_s is None else float(load.retrieval_s[turn])
+        entry = (turn, float(load.think_s[turn]), float(load.deadline_s[turn]), until_s, retrieval_s)
         turns.setdefault(int(load.follows[turn]), []).append(entry)
     return turns
 

@@ -340,6 +340,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         **_spoken_column([load.spoken for load in loads], sizes, order),
         **query_column({name: spec.queries for name, spec in scenario.classes.items()}, luck, sizes, order),
         until_s=_until(loads, order),
+        retrieval_s=_retrieval(scenario, luck, sizes, order),
     )
 
 
@@ -361,6 +362,20 @@ def _deadlines(spec: RequestClass, load: _Load, scenario: Scenario) -> NDArray[n
     moments = clock_moments(spec.deadline_at, span)
     due_s = moments[np.searchsorted(moments, load.arrival_s, side="right")]
     return np.asarray(due_s - load.arrival_s, np.float32)
+
+
+def _retrieval(scenario: Scenario, luck: Luck, sizes: list[int], order: NDArray[np.intp]) -> Floats | None:
+    """Seconds in which something is looked up before the call; no column where nothing ever is."""
+    parts = []
+    for (name, spec), n in zip(scenario.classes.items(), sizes, strict=True):
+        if spec.retrieval_s is None:
+            parts.append(np.zeros(n))
+            continue
+        where = f"classes.{name}.retrieval_s"
+        parts.append(np.maximum(_values(where, spec.retrieval_s, luck, f"retrieval/{name}", n), 0.0))
+    if all(spec.retrieval_s is None for spec in scenario.classes.values()):
+        return None
+    return np.concatenate(parts)[order]
 
 
 def _until(loads: list[_Load], order: NDArray[np.intp]) -> Floats | None:
