@@ -89,6 +89,7 @@ def _app() -> Typer:
     import proflash_backtest_cli
     import sim.cli
     import sim.compare_cli
+    import sim.limits_cli
     import sim.money_cli
     import sim.resilience_cli
     import sim.workload_cli
@@ -105,6 +106,7 @@ def _app() -> Typer:
     app.add_typer(proflash_backtest_cli.app)
     app.add_typer(dashboard.cli.app)
     app.add_typer(sim.compare_cli.app)
+    app.add_typer(sim.limits_cli.app)
     app.add_typer(sim.money_cli.app)
     app.add_typer(sim.resilience_cli.app)
     app.add_typer(profiles.price_cli.app)

@@ -7,8 +7,11 @@ published windows shrink as orders grow. Calls are taken as many and small, so t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from scipy.stats import poisson
 
 from profiles.schema import Throughput
 
@@ -22,22 +25,44 @@ class CliffPoint:
     window_grade: str  # published for few sizes; else the upper end of a published range, assumed
     tolerated_s: float  # the longest burst that is served whole wherever the windows fall
     share_served: float  # of the burst asked for, mean over where the windows fall
+    steady_share: float  # of Poisson calls that use the reserved rate to ``load``
 
 
 def burst_cliff(
-    throughput: Throughput, gsus: Iterable[int], factor: float, burst_s: float
+    throughput: Throughput,
+    gsus: Iterable[int],
+    factor: float,
+    burst_s: float,
+    load: float = 0.9,
+    call_tokens: float = 3_000.0,
 ) -> tuple[CliffPoint, ...]:
     """The curve for bursts of ``factor`` times the reserved rate that last ``burst_s``.
 
-    Raises InputError for an order size that is not sold, ValueError as `share_of_burst`.
+    Beside it, what calls of ``call_tokens`` weighted tokens that come at random get of the same windows when
+    they ask for ``load`` times the reserved rate: that larger orders take random calls better, and bursts
+    worse, is the point. Raises InputError for an order size that is not sold, ValueError as `share_of_burst`.
     """
     points = []
     for size in gsus:
         window = throughput.window(size)
         share = share_of_burst(factor, burst_s, window.window_s)
+        held = size * throughput.tokens_per_s_per_gsu * window.window_s / call_tokens
         tolerated_s = window.window_s / factor if factor > 1 else float("inf")
-        points.append(CliffPoint(size, window.window_s, window.grade, tolerated_s, share))
+        steady = share_of_calls(load * held, math.floor(held))
+        points.append(CliffPoint(size, window.window_s, window.grade, tolerated_s, share, steady))
     return tuple(points)
+
+
+def share_of_calls(mean: float, most: int) -> float:
+    """Share of Poisson calls, ``mean`` a window, that windows of at most ``most`` calls let through.
+
+    ``E[min(N, m)] / E[N]``, where ``E[min(N, m)] = mean P(N <= m - 1) + m P(N > m)``. Raises ValueError for
+    a mean that is not above 0.
+    """
+    if not mean > 0:
+        raise ValueError("the mean number of calls must be above 0")
+    law = poisson(mean)
+    return float((mean * law.cdf(most - 1) + most * law.sf(most)) / mean)
 
 
 def share_of_burst(factor: float, burst_s: float, window_s: float) -> float:

@@ -31,6 +31,12 @@ DEFAULT_PRESET = "enterprise_day"
 _MANY = 200_000  # requests, above which starting worker processes pays
 
 
+class Sensitivity(StrEnum):
+    """Assumptions that can be varied."""
+
+    LIMITS = "limits"
+
+
 class Progress(StrEnum):
     """How to tell progress on stderr."""
 
@@ -66,6 +72,12 @@ AboveOption = Annotated[
 ProgressOption = Annotated[
     Progress, typer.Option("--progress", help="On stderr: a bar, JSON lines, nothing.")
 ]
+SensitivityOption = Annotated[
+    Sensitivity | None,
+    typer.Option(
+        "--sensitivity", help="limits: under each algorithm that rate limits may be counted by, side by side."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
 
@@ -84,11 +96,15 @@ def run_command(
     fail_above: AboveOption = None,
     progress: ProgressOption = Progress.AUTO,
     quiet: QuietOption = False,
+    sensitivity: SensitivityOption = None,
 ) -> None:
     """Simulate one scenario under its own routing, and summarise it."""
     spec = _scenario(scenario, overrides, seed, replications, profile)
     if policy_file is not None:
         spec = spec.model_copy(update={"routing": {"policy": load_policy_file(policy_file)}})
+    if sensitivity is not None:
+        show_sensitivity(spec, planned=False, jobs=_jobs(jobs, spec), as_json=as_json)
+        return
     with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
         result = study(spec, jobs=_jobs(jobs, spec), progress=report)
     if out is not None:
@@ -118,12 +134,17 @@ def plan_command(
     fail_above: AboveOption = None,
     progress: ProgressOption = Progress.AUTO,
     quiet: QuietOption = False,
+    sensitivity: SensitivityOption = None,
 ) -> None:
     """Compare Pro only, Flash only and mixed routing on the same traffic, and recommend one."""
     spec = _scenario(scenario, overrides, seed, replications, profile)
     if policy_file is not None:
         mixed = (*spec.plan.mixed, {"policy": load_policy_file(policy_file)})
         spec = spec.model_copy(update={"plan": spec.plan.model_copy(update={"mixed": mixed})})
+    if sensitivity is not None:
+        options = 2 + len(spec.plan.mixed)
+        show_sensitivity(spec, planned=True, jobs=_jobs(jobs, spec, options=options), as_json=as_json)
+        return
     with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
         result = plan(spec, jobs=_jobs(jobs, spec, options=2 + len(spec.plan.mixed)), progress=report)
     if out is not None:
@@ -191,6 +212,20 @@ def report_command(
 
 
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def show_sensitivity(spec: Scenario, *, planned: bool, jobs: int, as_json: bool) -> None:
+    """Run under each algorithm instead of once, and print the figures side by side."""
+    from sim.experiments.limit_sensitivity import as_json as document
+    from sim.experiments.limit_sensitivity import under_all_limits
+
+    found = under_all_limits(spec, planned=planned, jobs=jobs)
+    if as_json:
+        sys.stdout.write(document(found))
+    else:
+        from sim.limits_cli import print_sensitivity
+
+        print_sensitivity(spec.name, found)
 
 
 def _scenario(

@@ -445,8 +445,13 @@ def _limiters(scenario: Scenario) -> dict[str, str]:
         elif isinstance(endpoint, Provisioned):
             limits = endpoint.spill_limits
         if limits is not None:
-            found[name] = f"{limits.algorithm} over {limits.window_s:g} s (assumed: not published)"
-    return found
+            found[name] = _counted_by(limits)
+    shared = {f"shared {name}": _counted_by(limits) for name, limits in scenario.limits_scopes.items()}
+    return found | shared
+
+
+def _counted_by(limits: Limits) -> str:
+    return f"{limits.algorithm} over {limits.window_s:g} s (assumed: not published)"
 
 
 _ADAPTER = TypeAdapter(Summary)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sim.evaluations import Evaluation, evaluations_of
-from sim.scenario import PayAsYouGo, Provisioned, Scenario
+from sim.scenario import Limits, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ExplicitCache, ResponseCache
 from sim.scenario_live import Live
@@ -30,6 +30,8 @@ def assumptions_of(world: World) -> tuple[Assumption, ...]:
     found = list(_of_study(world))
     seen: set[str] = set()
     evaluations = evaluations_of(world.scenario, world.catalog)
+    for name, limits in world.scopes.items():
+        found.append(_of_limits(f"shared {name}", limits))
     for place in world.places:
         found += _of_place(place)
         if place.model is not None and place.model.name not in seen:
@@ -71,6 +73,12 @@ def _why(price: AssumedPrice) -> str:
     return f"{price.words}. {price.why}".strip()
 
 
+def _of_limits(name: str, limits: Limits) -> Assumption:
+    what = f"{name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
+    note = "the choice can move rejections tenfold; --sensitivity limits runs them all"
+    return Assumption(what, "assumed", "the provider names no algorithm", note)
+
+
 def _of_events(scenario: Scenario) -> Iterator[Assumption]:
     note = (
         "failed calls are not billed" if scenario.events else "none occur; failed calls would not be billed"
@@ -83,12 +91,8 @@ def _of_events(scenario: Scenario) -> Iterator[Assumption]:
 def _of_place(place: Place) -> Iterator[Assumption]:
     spec = place.spec
     if isinstance(spec, PayAsYouGo | Provisioned) and place.limits != UNLIMITED:
-        limits = place.limits
-        what = f"{place.name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
-        yield Assumption(
-            what, "assumed", "the provider names no algorithm", "the choice can move rejections tenfold"
-        )
-    if isinstance(spec, PayAsYouGo) and place.limits == UNLIMITED:
+        yield _of_limits(place.name, place.limits)
+    if isinstance(spec, PayAsYouGo) and place.limits == UNLIMITED and not place.scopes:
         note = "every call is admitted; contention for shared capacity is not modelled"
         yield Assumption(f"{place.name}: no limits", "assumed", "scenario", note)
     if isinstance(spec, Provisioned) and place.model is not None:

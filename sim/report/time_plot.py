@@ -72,8 +72,9 @@ def mark(
     figure: go.Figure, happenings: Sequence[Happening], axis: Axis, duration_s: float, ink: Ink
 ) -> go.Figure:
     """A band for every event with an end, a line for one that stays; numbered as in the list of events."""
+    numbers = _numbers(happenings)
     for number, one in enumerate(happenings, 1):
-        label = {"annotation_text": f"{number}"} if len(happenings) <= _MANY else {}
+        label = {"annotation_text": numbers[number]} if number in numbers else {}
         text = {"annotation_position": "top left", "annotation_font": {"color": ink.text, "size": 11}} | label
         begin = one.begin_s / axis.unit_s
         if one.end_s is None:
@@ -84,6 +85,16 @@ def mark(
             extra = text if label else {}
             figure.add_vrect(x0=begin, x1=end, fillcolor=_BAND, line_width=0, row="all", col="all", **extra)
     return figure
+
+
+def _numbers(happenings: Sequence[Happening]) -> dict[int, str]:
+    """What is written beside the first of those that begin together; nothing where there are many."""
+    if len(happenings) > _MANY:
+        return {}
+    together: dict[float, list[int]] = {}
+    for number, one in enumerate(happenings, 1):
+        together.setdefault(one.begin_s, []).append(number)
+    return {found[0]: ", ".join(map(str, found)) for found in together.values()}
 
 
 def _alt(found: Series, happenings: Sequence[Happening]) -> str:
