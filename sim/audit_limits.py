@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -53,7 +54,8 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
             yield _reservation(records, scenario, catalog, place, index)
             yield _asked_types(records, scenario, place.name, index)
         if isinstance(place.spec, PayAsYouGo) and place.spec.contention is not None:
-            yield _contention(records, prompts, scenario, place.spec.contention, place.name, index)
+            pressed = place.spec.contention
+            yield _contention(records, prompts, scenario, pressed, place.spec.service, place.name, index)
         if isinstance(place.spec, Live):
             yield from live_checks(records, place, index, catalog.platform.live)
         if isinstance(place.spec, Batch):
@@ -83,9 +85,14 @@ def _context(records: Records, prompts: Ints, scenario: Scenario, place: Place, 
 
 
 def _contention(
-    records: Records, prompts: Ints, scenario: Scenario, spec: Contention, name: str, index: int
+    records: Records, prompts: Ints, scenario: Scenario, spec: Contention, service: str, name: str, index: int
 ) -> Check:
-    """Nobody is refused for contention below the threshold: let through in the minute before, and itself."""
+    """Nobody is refused for contention below the threshold: let through in the minute before, and itself.
+
+    Flex calls have none, priority calls are never refused; where the pressure is one of hours, no call is
+    refused at an hour without any, nor let through above the threshold at one that refuses all.
+    """
+    threshold = {"priority": math.inf, "flex": 0.0}.get(service, spec.threshold_tpm)
     a = records.attempts
     tokens = prompts.astype(float)
     own = a.endpoint == index
@@ -99,7 +106,13 @@ def _contention(
     until = np.searchsorted(at_s, a.send_s[refused], side="right")
     used = total[until] - total[np.searchsorted(minute, own_minute, side="left")]
     wrong = np.zeros(len(a), dtype=bool)
-    wrong[refused] = used + tokens[refused] <= spec.threshold_tpm
+    wrong[refused] = used + tokens[refused] <= threshold
+    if spec.refused_by_hour is not None:
+        zone, zero = ZoneInfo(scenario.timezone), scenario.start_utc.timestamp()
+        hours = [datetime.fromtimestamp(zero + t, UTC).astimezone(zone).hour for t in a.send_s[own].tolist()]
+        share = np.array(spec.refused_by_hour)[np.array(hours, dtype=int)]
+        wrong[own] |= refused[own] & (share == 0)
+        wrong[own] |= let[own] & (share == 1) & (tokens[own] > threshold)
     return check_rows(f"contention, {name}", wrong, "refused below the priority threshold")
 
 

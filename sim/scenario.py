@@ -91,13 +91,23 @@ class Contention(Strict):
     """A priority threshold on shared capacity: the excess is refused in part while the pool is pressed.
 
     The threshold counts input tokens in a clock minute. Providers publish thresholds, not how pressed the
-    pool is: the two mean times and the share are assumptions.
+    pool is: the shares and times are assumptions. ``refused_by_hour`` is the pressure of a usual day, a share
+    for each hour of the scenario's clock; without it the pool is pressed and relaxed in turn, at random.
+
+    Priority calls are always served first, so none is refused; flex calls have no threshold (assumed).
     """
 
     threshold_tpm: Count
-    refused_share: Share
+    refused_share: Share | None = None
     pressed_s: Positive = 300.0
     relaxed_s: Positive = 3_000.0
+    refused_by_hour: Annotated[tuple[Share, ...], Field(min_length=24, max_length=24)] | None = None
+
+    @model_validator(mode="after")
+    def _one_pressure(self) -> Self:
+        if (self.refused_share is None) == (self.refused_by_hour is None):
+            raise ValueError("give refused_share (at random times) or refused_by_hour (24 shares), not both")
+        return self
 
 
 class PayAsYouGo(EndpointSpec):

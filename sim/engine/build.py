@@ -39,7 +39,7 @@ from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
 from sim.stations.batch_jobs import JobStation, turnarounds
 from sim.stations.burndown import BurnRates
-from sim.stations.contention import SharedPool
+from sim.stations.contention import SharedPool, shared_pool
 from sim.stations.eventful import attend
 from sim.stations.live import LiveStation
 from sim.stations.loaded import give_load
@@ -231,7 +231,7 @@ def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None
     spec = place.spec
     if not isinstance(spec, PayAsYouGo) or spec.contention is None:
         return None
-    return SharedPool(spec.contention, load.luck, place.name, scenario.start_utc.timestamp())
+    return shared_pool(spec.contention, spec.service, load.luck, place.name, scenario)
 
 
 def reservations_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Steps[Reservation]:

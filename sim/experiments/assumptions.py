@@ -92,7 +92,16 @@ def _of_place(place: Place) -> Iterator[Assumption]:
     spec = place.spec
     if isinstance(spec, PayAsYouGo | Provisioned) and place.limits != UNLIMITED:
         yield _of_limits(place.name, place.limits)
-    if isinstance(spec, PayAsYouGo) and place.limits == UNLIMITED and not place.scopes:
+    if isinstance(spec, PayAsYouGo) and spec.contention is not None:
+        found = spec.contention
+        how = (
+            "by the hour"
+            if found.refused_by_hour
+            else f"{found.refused_share:g} of the excess, at random times"
+        )
+        note = "priority calls are served first, flex calls have no threshold"
+        yield Assumption(f"{place.name}: shared capacity refuses {how}", "assumed", "scenario", note)
+    elif isinstance(spec, PayAsYouGo) and place.limits == UNLIMITED and not place.scopes:
         note = "every call is admitted; contention for shared capacity is not modelled"
         yield Assumption(f"{place.name}: no limits", "assumed", "scenario", note)
     if isinstance(spec, Provisioned) and place.model is not None:
