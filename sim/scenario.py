@@ -245,6 +245,7 @@ class Scenario(Strict):
     classes: dict[Name, RequestClass] = Field(min_length=1)
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     routing: dict[str, Any]
+    router_stale_s: NonNegative = 0.0  # how old the levels that a policy sees may be
     client: Client = Client()
     governance: dict[Governance, Handling] = Field(default={})  # where each class of data may go
     limits_scopes: dict[Name, Limits] = Field(default={})  # limits that several endpoints share

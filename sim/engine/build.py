@@ -27,7 +27,8 @@ from sim.orders import gsus_over_time
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
-from sim.policies.view import EndpointFacts, EndpointView, MediaTokens, Requests, System
+from sim.policies.stale import StaleLevel
+from sim.policies.view import EndpointFacts, EndpointView, Level, MediaTokens, Requests, System
 from sim.records import Lane
 from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
@@ -107,7 +108,11 @@ def build_floor(world: World, load: Workload) -> Floor:
     if front is not None:
         give_memory(client, stations[front.name], front.spec, load)
     open_to_all = [place for place in world.places if place is not front]
-    views = {p.name: _view(stations[p.name], facts_of(p, scenario)) for p in open_to_all}
+    stale_s = scenario.router_stale_s
+    levels: dict[str, Level] = {place.name: stations[place.name] for place in open_to_all}
+    if stale_s:
+        levels = {name: StaleLevel(level, lambda: clock.now, stale_s) for name, level in levels.items()}
+    views = {p.name: _view(levels[p.name], stations[p.name], facts_of(p, scenario)) for p in open_to_all}
     system = System(views, lambda: clock.now)
     client.meet(stations, system, _ready(policy, load, world, system, stations))
     return Floor(clock, client, tuple(stations.values()), tuple(world.scopes))
@@ -121,13 +126,13 @@ def _shared(world: World, spells: tuple[Spell[Event], ...]) -> dict[str, Meters]
     }
 
 
-def _view(station: Station, facts: EndpointFacts) -> EndpointView:
+def _view(level: Level, station: Station, facts: EndpointFacts) -> EndpointView:
     media = station.prompts.media
     if not media:
-        return EndpointView(station, facts)
+        return EndpointView(level, facts)
     together = np.sum(list(media.values()), axis=0)
     audio = media.get("audio", np.zeros_like(together))
-    return EndpointView(station, facts, MediaTokens(together.tolist(), audio.tolist()))
+    return EndpointView(level, facts, MediaTokens(together.tolist(), audio.tolist()))
 
 
 def _client(world: World, load: Workload, clock: Clock, requests: Requests, *, remembers: bool) -> Client:

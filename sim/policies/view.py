@@ -205,8 +205,13 @@ class Level(Protocol):
     def in_system(self) -> int:
         """Calls waiting or in service."""
 
-    busy: int
-    servers: float
+    @property
+    def busy(self) -> int:
+        """Calls in service."""
+
+    @property
+    def servers(self) -> float:
+        """Calls that can be served at once."""
 
 
 @dataclass(frozen=True, slots=True)
