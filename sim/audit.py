@@ -18,6 +18,7 @@ from sim.audit_limits import limit_checks, peak
 from sim.audit_money import money_checks
 from sim.audit_prompts import media_recounted, prompts_asked
 from sim.audit_result import Audit, Check, check_rows
+from sim.audit_spend import spend_checks
 from sim.bill import Bill
 from sim.prefix_rules import looks_up
 from sim.records import Attempts, Kind, Outcome, Reason, Records, called
@@ -45,6 +46,7 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *station_checks(records),
         *event_checks(records, scenario, catalog),
         *limit_checks(records, scenario, catalog),
+        *spend_checks(records, scenario, catalog),
         *money_checks(records, scenario, catalog, bill),
     ]
     return Audit(tuple(checks))

@@ -81,7 +81,14 @@ def _is_product(quantity: float, price: int | None, amount: int | None) -> bool:
 
 
 def second_pricing(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[Ints, NDArray[np.bool_]]:
-    """Picodollars of each attempt, and which have an unknown price, straight from the price rows."""
+    """Picodollars of each attempt, and which have an unknown price, fees of tools included."""
+    amount, unknown = tokens_again(records, scenario, catalog)
+    fees, no_price = fees_again(records, scenario, catalog)
+    return amount + fees, unknown | no_price
+
+
+def tokens_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[Ints, NDArray[np.bool_]]:
+    """Picodollars of each attempt's tokens, and which have an unknown price, straight from the price rows."""
     n = len(records.attempts)
     amount, unknown = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
     sold_days = _days_of(records, scenario)
@@ -97,8 +104,7 @@ def second_pricing(records: Records, scenario: Scenario, catalog: Catalog) -> tu
                 records, scenario, catalog, name, float(records.attempts.send_s[chosen[0]])
             )
             _price(records, scenario, catalog, sold, on, chosen, media, changes, amount, unknown)
-    fees, no_price = fees_again(records, scenario, catalog)
-    return amount + fees, unknown | no_price
+    return amount, unknown
 
 
 def _pieces(records: Records, scenario: Scenario, rows: NDArray[np.intp]) -> Ints:

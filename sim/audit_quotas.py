@@ -27,7 +27,15 @@ Rows = NDArray[np.intp]
 
 SLACK = 1e-6  # of a token: float sums in different order
 _DAY_ZONE = ZoneInfo("America/Los_Angeles")
-_LIMITERS = (Reason.RPM, Reason.INPUT_TPM, Reason.RPD, Reason.CONCURRENT, Reason.ENQUEUED_TOKENS)
+_LIMITERS = (
+    Reason.RPM,
+    Reason.INPUT_TPM,
+    Reason.RPD,
+    Reason.CONCURRENT,
+    Reason.ENQUEUED_TOKENS,
+    Reason.SPEND_RATE,
+    Reason.BILLING_CAP,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Reason(IntEnum):
     SERVER_ERROR = 10  # 5xx of a single call
     CONCURRENT = 11  # too many calls under way
     ENQUEUED_TOKENS = 12  # too many input tokens under way
+    SPEND_RATE = 13  # too much spent in the last ten minutes
+    BILLING_CAP = 14  # too much spent this month
     INSTANCE_LOST = 20  # the instance that ran it was lost
     JOB_TOKENS = 25  # longer than all that batch jobs may hold
     SESSIONS = 26  # as many Live sessions open as may be

@@ -44,7 +44,7 @@ from sim.scenario_client import (
     RetryBudget,
 )
 from sim.scenario_endpoint import EndpointSpec
-from sim.scenario_events import Event, Surroundings, check_event
+from sim.scenario_events import Event, Failover, Surroundings, check_chains, check_event
 from sim.scenario_instances import Batching, Failures, Growth, Hardware, Instances, Scaling, StepTime
 from sim.scenario_labels import Governance, Handling
 from sim.scenario_live import Live
@@ -75,6 +75,9 @@ class Limits(Strict):
     rpd: Count | None = None
     concurrent: Count | None = None  # calls under way at once
     enqueued_tokens: Count | None = None  # input tokens of the calls under way
+    usd_per_10_min: Positive | None = None  # spent on tokens in any ten minutes; booked when an answer ends
+    usd_per_month: Positive | None = None  # in a month of Los Angeles
+    spent_usd: NonNegative = 0.0  # of that month's, before the run
     algorithm: Algorithm = "fixed_window"
     window_s: Positive = 60.0
     burst_share: Share = 1.0  # buckets: capacity as a share of one window's limit
@@ -336,6 +339,9 @@ class Scenario(Strict):
     def _events_fit(self) -> Self:
         for k, event in enumerate(self.events):
             check_event(event, f"events.{k}", self._surroundings())
+        stand_ins = [(e.source, e.target) for e in self.events if isinstance(e, Failover)]
+        chains = {name: spec.then for name, spec in self.endpoints.items() if spec.then is not None}
+        check_chains(chains, stand_ins)
         return self
 
     def _surroundings(self) -> Surroundings:

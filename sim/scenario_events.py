@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -212,3 +212,24 @@ def _named(event: Event, around: Surroundings) -> Iterator[tuple[str, str, Colle
         yield from (("recovery_s", name, around.endpoints, "endpoints") for name in event.recovery_s)
     if isinstance(event, QuotaCut):
         yield from (("scopes", name, around.scopes, "limits_scopes") for name in event.scopes or ())
+
+
+def check_chains(then: Mapping[str, str], stand_ins: Sequence[tuple[str, str]]) -> None:
+    """Raise ValueError where a failover would send the end of a chain back to its beginning."""
+    following = {
+        name: [stage, *(target for source, target in stand_ins if source == stage)]
+        for name, stage in then.items()
+    }
+    for first in following:
+        seen, ahead = set[str](), [first]
+        while ahead:
+            name = ahead.pop()
+            for stage in following.get(name, ()):
+                if stage == first:
+                    raise ValueError(
+                        f"events: with a failover to {first}, the chain that endpoints.{first}.then begins "
+                        "never ends; right: a target outside the chain"
+                    )
+                if stage not in seen:
+                    seen.add(stage)
+                    ahead.append(stage)

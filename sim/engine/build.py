@@ -21,6 +21,7 @@ from sim.engine.events import Laws, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
+from sim.engine.spending import CallPrices
 from sim.engine.tracked import TrackedClient
 from sim.live_rules import session_limits
 from sim.orders import gsus_over_time
@@ -49,7 +50,7 @@ from sim.stations.prompts import Prompts, counted, prompts_at
 from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
-from sim.stations.traits import give_releasing
+from sim.stations.traits import give_booking, give_releasing
 from sim.timeline import Spell, Steps, cut_of, timeline
 from sim.workload.columns import Workload
 from sim.world import UNLIMITED, Place, World, facts_of
@@ -209,6 +210,10 @@ def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts:
     if limiters.holds:
         lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
         give_releasing(station, limiters, input_tokens, lane)
+    if limiters.spends:
+        where = (place.name, site.scenario, site.world.catalog, load, prompts, common[-1])
+        lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
+        give_booking(station, limiters, CallPrices(*where).pusd, lane)
     return station
 
 

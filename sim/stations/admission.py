@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from profiles.money import PUSD_PER_USD
 from sim.records import Reason
 from sim.scenario import Limits
 from sim.stations.limiters import (
@@ -20,6 +21,8 @@ from sim.stations.limiters import (
     Held,
     Limiter,
     SlidingLog,
+    SpendCalendar,
+    SpendWindow,
     TickBucket,
     TokenBucket,
     Varying,
@@ -29,6 +32,7 @@ from sim.timeline import Steps
 PACIFIC = ZoneInfo("America/Los_Angeles")
 OWN = -1  # the scope of an endpoint's own limits
 UNCHANGED: Steps[float] = Steps((), (1.0,))
+TEN_MINUTES_S = 600.0
 PASSED = (0.0, Reason.NONE, OWN)
 
 Answer = tuple[float, Reason, int]  # the wait in s, the limit (NONE: admitted), and whose it is
@@ -41,6 +45,7 @@ class Meters:
     scope: int
     timed: list[tuple[Limiter, bool, Reason]] = field(default_factory=list)
     held: list[tuple[Held, bool, Reason]] = field(default_factory=list)
+    spent: list[SpendWindow] = field(default_factory=list)
 
 
 def meters(
@@ -69,7 +74,18 @@ def meters(
         found.held.append((Held(limits.concurrent), False, Reason.CONCURRENT))
     if limits.enqueued_tokens is not None:
         found.held.append((Held(limits.enqueued_tokens), True, Reason.ENQUEUED_TOKENS))
+    if limits.usd_per_10_min is not None:
+        _add_spend(found, SpendWindow(limits.usd_per_10_min * PUSD_PER_USD, TEN_MINUTES_S), Reason.SPEND_RATE)
+    if limits.usd_per_month is not None:
+        resets_s, before = pacific_months_s(start_utc, duration_s), limits.spent_usd * PUSD_PER_USD
+        cap = SpendCalendar(limits.usd_per_month * PUSD_PER_USD, resets_s, before)
+        _add_spend(found, cap, Reason.BILLING_CAP)
     return found
+
+
+def _add_spend(found: Meters, meter: SpendWindow, reason: Reason) -> None:
+    found.timed.append((meter, False, reason))
+    found.spent.append(meter)
 
 
 class Limiters:
@@ -78,11 +94,22 @@ class Limiters:
     def __init__(self, *parts: Meters) -> None:
         self._timed = [(*entry, part.scope) for part in parts for entry in part.timed]
         self._held = [(*entry, part.scope) for part in parts for entry in part.held]
+        self._spent = [meter for part in parts for meter in part.spent]
 
     @property
     def holds(self) -> bool:
         """Whether calls must be given back when they end."""
         return bool(self._held)
+
+    @property
+    def spends(self) -> bool:
+        """Whether what calls cost must be booked when they end."""
+        return bool(self._spent)
+
+    def book(self, now: float, pusd: int) -> None:
+        """A call that was admitted has ended, and cost that."""
+        for meter in self._spent:
+            meter.book(now, pusd)
 
     def admit(self, now: float, input_tokens: int) -> Answer:
         """Take from all limits, or take nothing and name the one that refused.
@@ -116,6 +143,14 @@ class Limiters:
         """A call that was admitted has ended."""
         for held, by_token, _, _ in self._held:
             held.release(input_tokens if by_token else 1)
+
+
+def pacific_months_s(start_utc: datetime, duration_s: float) -> list[float]:
+    """Seconds from the start at which a month begins in Los Angeles, through the one after the end."""
+    local = start_utc.astimezone(PACIFIC)
+    first, months = local.year * 12 + local.month, math.ceil(duration_s / (28 * 86_400)) + 2
+    begins = (datetime(k // 12, k % 12 + 1, 1, tzinfo=PACIFIC) for k in range(first, first + months))
+    return [(moment.astimezone(ZoneInfo("UTC")) - start_utc).total_seconds() for moment in begins]
 
 
 def up_to_ms(seconds: float) -> float:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Protocol
 
+_LEAST_SPENT = 1.0  # picodollar, the least that anything costs
 _LEAST_WAIT_S = 1e-9  # a rounding error before a boundary the difference may be 0, which means "pass"
 
 
@@ -223,6 +224,62 @@ class Held:
     def scale(self, at_s: float, factor: float) -> None:
         """See `Limiter`."""
         self._limit = self._whole * factor
+
+
+class SpendWindow:
+    """Nothing passes while the last ``window_s`` have cost ``limit`` or more.
+
+    What a call costs is known, and booked, when its service ends, so calls under way can overshoot.
+    """
+
+    def __init__(self, limit: float, window_s: float) -> None:
+        self._log, self._window_s = SlidingLog(limit, window_s, count_refused=False), window_s
+
+    def wait_s(self, now: float, cost: float) -> float:
+        """See `Limiter`; what the call itself will cost nobody knows."""
+        return self._log.wait_s(now, _LEAST_SPENT)
+
+    def book(self, now: float, spent: float) -> None:
+        """An answer has ended."""
+        self._log.take(now, spent)
+
+    def take(self, now: float, cost: float) -> None:
+        """Nothing is spent yet."""
+
+    def refuse(self, now: float, cost: float) -> None:
+        """A refused call costs nothing."""
+
+    def scale(self, at_s: float, factor: float) -> None:
+        """See `Limiter`."""
+        self._log.scale(at_s, factor)
+
+
+class SpendCalendar(SpendWindow):
+    """Nothing passes while what was spent since the last of the given resets is ``limit`` or more."""
+
+    def __init__(self, limit: float, resets_s: Sequence[float], spent: float) -> None:
+        self._limit, self._resets_s = limit, resets_s
+        self._index, self._spent = 0, spent
+
+    def wait_s(self, now: float, cost: float) -> float:
+        """See `SpendWindow`."""
+        self._roll(now)
+        if self._spent < self._limit:
+            return 0.0
+        return self._resets_s[self._index] - now if self._index < len(self._resets_s) else math.inf
+
+    def book(self, now: float, spent: float) -> None:
+        """See `SpendWindow`."""
+        self._roll(now)
+        self._spent += spent
+
+    def scale(self, at_s: float, factor: float) -> None:
+        """A cap on bills is no quota: events leave it."""
+
+    def _roll(self, now: float) -> None:
+        index = bisect_right(self._resets_s, now)
+        if index != self._index:
+            self._index, self._spent = index, 0.0
 
 
 class Varying:

@@ -6,6 +6,8 @@ it, so that the others pay nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sim.records import Lane
 from sim.stations.admission import Limiters
 from sim.stations.base import Call, Station
@@ -29,6 +31,26 @@ class Releasing(Station):
         if call.lane == self.lane:
             self.limiters.release(self.input_tokens[call.request])
         super()._free(call)
+
+
+class Booking(Station):
+    """Books what an admitted call cost against limits on spending when its service ends."""
+
+    limiters: Limiters
+    price: Callable[[Call], int]  # picodollars
+    lane: Lane  # whose calls are paid by the token
+
+    def _free(self, call: Call) -> None:
+        if call.lane == self.lane:
+            self.limiters.book(call.free_s, self.price(call))
+        super()._free(call)
+
+
+def give_booking(station: Station, limiters: Limiters, price: Callable[[Call], int], lane: Lane) -> None:
+    """Have a station book what its calls cost."""
+    give(station, Booking)
+    assert isinstance(station, Booking)
+    station.limiters, station.price, station.lane = limiters, price, lane
 
 
 def give_releasing(station: Station, limiters: Limiters, input_tokens: list[int], lane: Lane) -> None:

@@ -49,9 +49,23 @@ caches = st.one_of(
     st.fixed_dictionaries({"kind": st.just("explicit"), "ttl_s": st.just(60.0), "extend": st.booleans()}),
 )
 explicit_payg = st.builds(payg, laws, limits=st.one_of(st.none(), limits))
+caps = st.sampled_from([{}, {}, {"usd_per_10_min": 0.02}, {"usd_per_month": 0.05, "spent_usd": 0.01}])
+pressures = st.fixed_dictionaries(
+    {"threshold_tpm": st.integers(1, 100_000)},
+    optional={"pressed_s": st.just(20.0), "relaxed_s": st.just(30.0)},
+).flatmap(
+    lambda found: st.sampled_from(
+        [found | {"refused_share": 0.5}, found | {"refused_by_hour": [k / 23 for k in range(24)]}]
+    )
+)
 model_payg = st.fixed_dictionaries(
     {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO])},
-    optional={"limits": limits, "service": st.sampled_from(["standard"]), "context_cache": caches},
+    optional={
+        "limits": st.tuples(limits, caps).map(lambda found: found[0] | found[1]),
+        "service": st.sampled_from(["standard"]),
+        "context_cache": caches,
+        "contention": pressures,
+    },
 )
 orders = st.lists(
     st.fixed_dictionaries(
@@ -194,6 +208,8 @@ def events(draw, names, kinds, shops):
     event = draw(st.fixed_dictionaries(when | fields[kind])) | draw(again) | {"kind": kind}
     if kind == "failover" and event["source"] == event["target"]:
         event["target"] = next(name for name in names if name != event["source"])
+    if kind == "failover" and shops[event["target"]].get("then") == event["source"]:
+        event["source"], event["target"] = event["target"], event["source"]  # else the chain never ends
     return event
 
 
@@ -258,6 +274,7 @@ def scenarios(draw):
     return scenario(
         shops,
         kinds,
+        router_stale_s=draw(st.sampled_from([0.0, 0.0, 5.0])),
         routing=routing,
         limits_scopes=scopes,
         events=draw(

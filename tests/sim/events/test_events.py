@@ -215,6 +215,16 @@ def test_two_that_stand_in_for_each_other_do_not_turn_in_circles():
     assert len(records.attempts) > 100
 
 
+def test_a_chain_that_a_failover_closes_is_refused():
+    back = {"kind": "failover", "source": "answer", "target": "embed"}
+    shops = {"embed": payg(then="answer"), "answer": payg(), "other": payg()}
+    with pytest.raises(InputError, match=r"endpoints\.embed\.then begins never ends"):
+        scenario(shops, events=[back])
+    records = audited(scenario(shops, events=[back | {"target": "other"}]))
+    assert set(records.attempts.endpoint.tolist()) == {0, 2}
+    assert (records.attempts.stage[records.attempts.endpoint == 2] == 1).all()
+
+
 @pytest.mark.parametrize(
     "arrivals", [{"kind": "poisson", "rate_per_s": 20.0}, {"kind": "gamma", "rate_per_s": 20.0, "cv": 1.5}]
 )
