@@ -24,7 +24,7 @@ MINUTE_S = 60.0
 _QUARTER_S = 900.0  # local hours begin at whole quarters of an hour UTC, everywhere
 _BLOCK = 512  # switches drawn at a time
 
-ServiceClass = Literal["standard", "priority", "flex"]
+ServiceClass = Literal["standard", "priority", "flex", "free"]
 
 
 class SharedPool:
@@ -91,7 +91,7 @@ def _hour(start: datetime, seconds: float, zone: ZoneInfo) -> int:
 
 def threshold_of(spec: Contention, service: ServiceClass) -> float:
     """Input tokens a minute that are served before strangers' excess."""
-    return {"standard": float(spec.threshold_tpm), "priority": math.inf, "flex": 0.0}[service]
+    return {"priority": math.inf, "flex": 0.0}.get(service, float(spec.threshold_tpm))
 
 
 def shared_pool(
