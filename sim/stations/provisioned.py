@@ -50,10 +50,6 @@ class Admission:
     reservations: Steps[Reservation]
     types: list[RequestType] | None = None  # by request; None: all as the reservation does
 
-    def type_of(self, request: int) -> RequestType:
-        """``dedicated`` never spills, ``shared`` never asks the reservation."""
-        return "default" if self.types is None else self.types[request]
-
 
 class Burn:
     """What each request burns, weighted by the model's burndown rates; columns as lists, made when needed."""
@@ -109,6 +105,7 @@ class ProvisionedStation(Station):
     ) -> None:
         super().__init__(name, index, clock, client, services)
         self._admission, self._spill, self._input_tokens = admission, spill, input_tokens
+        self._types = admission.types
         self._burn = burn
         self._renew(0.0)
         self._estimate = max(step.first_estimate for step in admission.reservations.values)
@@ -117,7 +114,7 @@ class ProvisionedStation(Station):
         """Admit to the reservation, spill, or refuse."""
         self._roll(now)
         call.odd = True  # its lane and reservation are to be logged
-        asked = self._admission.type_of(call.request)
+        asked = "default" if self._types is None else self._types[call.request]
         if asked == "shared":
             self._spill_over(call, now)
             return
