@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiles.errors import InputError
+from profiles.files import write_atomically
 from sim.cli import JobsOption, JsonOption, ReplicationsOption, ScenarioArg, SeedOption, SetOption
 from sim.experiments.frontier import Comparison, Point, comparison
 from sim.experiments.plan import routings
@@ -54,6 +56,9 @@ def compare_command(
     replications: ReplicationsOption = None,
     jobs: JobsOption = 1,
     as_json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the frontier and who pays as a page.")
+    ] = None,
 ) -> None:
     """Compare routing policies on the same traffic: paired differences and the Pareto frontier."""
     load_named_files()
@@ -61,6 +66,13 @@ def compare_command(
     changes = [f"seed={seed}"] * (seed is not None) + [f"replications={replications}"] * bool(replications)
     spec = load_scenario(scenario, [*(overrides or ()), *changes])
     found = comparison(compare(spec, asked_routings(spec, policies or (), own), jobs=max(jobs, 1)))
+    if html is not None:
+        from sim.report.frontier import frontier_figure, payers_figure
+        from sim.report.page import figures_page
+
+        title = f"{found.scenario}: {len(found.points)} policies on the same traffic"
+        write_atomically(html, figures_page(title, (frontier_figure(found), payers_figure(found))))
+        typer.echo(f"{html}: written", err=True)
     if as_json:
         sys.stdout.write(found.to_json())
     else:
@@ -94,6 +106,7 @@ def print_comparison(found: Comparison) -> None:
     console.print(_standings(found))
     if len(found.points) > 1:
         console.print(_against(found))
+    console.print(_payers(found))
     console.print(
         "Frontier: no other policy is at least as good on all four figures and better on one. "
         "Compliant: every SLO, quality bar and budget of the scenario is met."
@@ -130,6 +143,18 @@ def _frontier(point: Point) -> str:
     if point.dominated_by is None:
         return "unknown"
     return "yes" if point.on_frontier else f"beaten by {escape(', '.join(point.dominated_by))}"
+
+
+def _payers(found: Comparison) -> Table:
+    """Who pays for each point: shares of the cost by class."""
+    names = list(dict.fromkeys(name for point in found.points for name in point.paid_by))
+    table = Table(title="Who pays: shares of the cost by class, replication 0", title_justify="left")
+    for column in ("policy", *names):
+        table.add_column(escape(column))
+    for point in found.points:
+        shares = (f"{point.paid_by[name]:.0%}" if name in point.paid_by else "-" for name in names)
+        table.add_row(escape(point.label), *shares)
+    return table
 
 
 def _against(found: Comparison) -> Table:

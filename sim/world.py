@@ -264,6 +264,8 @@ def typical_of(place: Place) -> Typical:
     own = None if model is None else _usual_thinking(spec, model)
     if isinstance(spec, Instances) and spec.batching is not None:
         return _alone(spec.batching, own)
+    if isinstance(spec, Batch):  # half the time between two jobs to be gathered, then the job's own
+        return Typical(spec.job_every_s / 2 + spec.turnaround_s.expected(), thinking=own)
     assert model is not None  # the scenario refuses an endpoint with neither
     law = model.latency
     return Typical(law.base_s, law.per_uncached_token_s, law.decode_s_per_token, law.first_chunk_tokens, own)

@@ -34,6 +34,7 @@ class Point:
     routing: dict[str, Any]
     figures: dict[str, Estimate]
     differences: dict[str, Estimate]  # this minus the first; empty for the first itself
+    paid_by: dict[str, float]  # class: its share of the cost of replication 0; empty while a price is unknown
     requirements: tuple[Requirement, ...]
     compliant: bool  # every requirement is met, none unknown
     dominated_by: tuple[str, ...] | None  # no worse anywhere and better somewhere; None: a figure is unknown
@@ -119,10 +120,23 @@ def _point(
         routing=dict(scenario.routing),
         figures=figures,
         differences={} if run is baseline else _differences(run, baseline),
+        paid_by=_paid_by(run),
         requirements=asked,
         compliant=all(requirement.met for requirement in asked),
         dominated_by=dominated_by,
     )
+
+
+def _paid_by(run: StudyRun) -> dict[str, float]:
+    """Shares of the cost by class; what nobody used stands under ``nobody``."""
+    amounts: dict[str, float] = {}
+    for charge in run.summary.bill.charges:
+        if charge.pusd is None:
+            return {}
+        name = charge.class_name or "nobody"
+        amounts[name] = amounts.get(name, 0.0) + charge.pusd
+    total = sum(amounts.values())
+    return {name: amount / total for name, amount in amounts.items()} if total else {}
 
 
 def _differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:

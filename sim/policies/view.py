@@ -101,6 +101,10 @@ class Requests:
             self._means[class_id] = law.expected() if law is not None else float(np.mean(own))
         return self._means[class_id]
 
+    def deadline_s(self, index: int) -> float:
+        """Seconds from arrival by which a request must be answered; infinite without a deadline."""
+        return float(self._load.deadline_s[index])
+
     def label(self, name: str, index: int) -> str | None:
         """The word ``name`` of a request; None where nothing is stated."""
         if name not in self._labels:
@@ -162,6 +166,11 @@ class Request:
     def max_output_tokens(self) -> int:
         """The cap that was asked for; 0 for none."""
         return self._columns.max_output_tokens[self.index]
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds after its arrival by which it must be answered; infinite where there is no deadline."""
+        return self._columns.deadline_s(self.index)
 
     @property
     def expected_output_tokens(self) -> float:

@@ -348,6 +348,39 @@ def test_all_of_it_on_machines_that_batch(cancel):
     assert {Reason.HEDGED, Reason.PATIENCE} <= reasons
 
 
+# --- batch jobs ---------------------------------------------------------------------------------
+
+
+JOBS = {"buy": "batch", "model": FLASH, "job_every_s": 60.0, "turnaround_s": constant(200.0)}
+
+
+def test_what_can_wait_is_deferred_and_what_cannot_is_not():
+    classes = {
+        "late": request_class(0.2, deadline_s=1_000.0),
+        "soon": request_class(0.2, deadline_s=300.0),
+        "any": request_class(0.2, needs={"latency": "relaxed"}),
+        "chat": request_class(0.2, slo={"ttft_s": 5.0}),
+    }
+    endpoints = {"batch": JOBS, "flash": payg(constant(0.5), model=FLASH)}
+    routing = {"policy": "defer", "of": {"policy": "static", "endpoint": "flash"}}
+    records = audited(scenario(endpoints, classes, routing=routing, duration_s=300.0))
+    batched = records.requests.endpoint == 0
+    names = np.array(records.workload.class_names)[records.workload.class_id]
+    assert set(names[batched]) == {"late", "any"}
+    assert set(names[~batched]) == {"soon", "chat"}
+
+
+def test_who_leaves_is_taken_back_from_the_line_but_not_from_a_job():
+    classes = {"a": evenly(0.1, patience=constant(45.0))}
+    records = audited(scenario({"batch": JOBS}, classes, duration_s=120.0))
+    a = records.attempts
+    assert (records.requests.outcome == Outcome.ABANDONED).all()
+    begun = ~np.isnan(a.begin_s)
+    assert begun.any()
+    assert (~begun).any()
+    assert (a.free_s[begun] == a.begin_s[begun] + 200.0).all()
+
+
 # --- what is switched off changes nothing -----------------------------------------------------------
 
 

@@ -231,3 +231,16 @@ def test_the_command_compares(tmp_path, scenario, mine, as_json):
     else:
         assert "static {endpoint: pro}, on the same traffic" in result.stdout
         assert all(word in result.stdout for word in ("cheapest", "Mine", "frontier", "$"))
+
+
+def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):
+    pro = {"policy": "static", "endpoint": "pro"}
+    runs = compare(scenario, {"pro": pro, "cascade": {"policy": "cascade"}})
+    found = comparison(runs)
+    for point in found.points:
+        assert sum(point.paid_by.values()) == pytest.approx(1.0)
+    from sim.report.frontier import frontier_figure, payers_figure
+
+    assert "pro: " in frontier_figure(found).layout.meta["alt"]
+    assert "Who pays." in payers_figure(found).layout.meta["alt"]
+    assert len(frontier_figure(found).data) == 3 * len(found.points)

@@ -19,6 +19,7 @@ MORE = {  # what has no default
     "residency": {"of": RULES, "region": "global"},
     "shed": {"of": RULES, "max_in_flight": [None]},
     "oracle": {"minimise": "cost"},
+    "defer": {"to": "flash"},
 }
 CATALOG = load_catalog()
 

@@ -25,6 +25,7 @@ from sim.metrics import latencies
 from sim.policies import build_policy, predict
 from sim.policies.view import EndpointView, Idle, Request, Requests, System
 from sim.records import Outcome
+from sim.scenario_file import load_scenario
 from sim.world import facts_of, resolve
 
 MODELS = {
@@ -349,6 +350,22 @@ def test_nobody_beats_the_oracle_on_what_it_minimises(routing):
     adequate = compare(spec, {"rival": routing, "best": {"policy": "oracle", "minimise": "inadequacy"}})
     found = {name: one.results[0].measures.total.counts.adequate for name, one in adequate.items()}
     assert found["best"] >= found["rival"] - 1e-9
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("name", ["enterprise_day", "software_firm"])
+def test_nobody_beats_the_oracle_on_other_seeds_and_shipped_scenarios(name, seed):
+    changes = [f"seed={seed}", "duration_s=900.0", "replications=1", "client.preset=google-genai"]
+    spec = load_scenario(name, changes)
+    free = {k: e.model_copy(update={"tier": None, "limits": None}) for k, e in spec.endpoints.items()}
+    spec = spec.model_copy(update={"endpoints": free})
+    rivals = {one: {"policy": one} for one in ("rules", "cheapest", "fastest")}
+    best = {what: {"policy": "oracle", "minimise": what} for what in ("cost", "inadequacy")}
+    found = {label: run.results[0] for label, run in compare(spec, rivals | best).items()}
+    for rival in rivals:
+        assert found["cost"].costs.usd_per_month <= found[rival].costs.usd_per_month * (1 + 1e-12)
+        adequate = [found[one].measures.total.counts.adequate for one in ("inadequacy", rival)]
+        assert adequate[0] >= adequate[1] - 1e-9
 
 
 def test_the_complexity_stream_leaves_every_other_stream_alone():
