@@ -51,7 +51,9 @@ def _due(records: Records, index: int, spec: ResponseCache, asked: Ints, hit: Ma
     who = np.concatenate([asked, made.request])
     at_once = fills & (made_at_arrival := times == arrival_s[who])
     rank = np.where(fills & ~made_at_arrival, -1, who)  # what ends at an instant comes before what comes then
-    order = np.lexsort((at_once, rank, times))
+    row = np.zeros(len(load), dtype=np.int64)
+    row[records.attempts.request] = np.arange(len(records.attempts))  # rows are in the order calls ended
+    order = np.lexsort((np.where(fills, row[who], -1), at_once, rank, times))
     found = _replayed(queries[order], times[order], fills[order], hit[who[order]], spec)
     answer = np.empty(len(order), dtype=bool)
     answer[order] = found

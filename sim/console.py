@@ -20,6 +20,8 @@ from sim.experiments.recommend import Requirement
 from sim.experiments.study import StudyRun
 from sim.luck import Luck
 from sim.report import words
+from sim.report.extras import extra_tables
+from sim.report.tables import Table as Words
 from sim.report.words import count, money, seconds, share, span
 from sim.scenario import PayAsYouGo
 from sim.scenario_batch import Batch
@@ -46,6 +48,8 @@ def print_plan(plan: Plan) -> None:
         if option.label == plan.recommended:
             console.print(_classes(option.summary, f"{option.label}: by class"))
             console.print(_routes(option))
+            for table in extra_tables(option.summary, option.label):
+                console.print(_plain(table))
     console.print(f"\n[bold]{escape(plan.sentence)}[/bold]\n")
     _bullets(console, "Why", plan.reasons)
     _bullets(console, "Careful", plan.warnings)
@@ -69,6 +73,8 @@ def print_summary(summary: Summary) -> None:
         console.print(text)
     console.print(_loads(summary))
     console.print(_costs(summary))
+    for table in extra_tables(summary):
+        console.print(_plain(table))
     if summary.events:
         console.print(_events(summary.events))
     if (loop := _loop(summary)) is not None:
@@ -293,6 +299,16 @@ def _events(found: Sequence[Happening]) -> Table:
         table.add_column(heading)
     for number, one in enumerate(found, 1):
         table.add_row(str(number), escape(one.what), span(one))
+    return table
+
+
+def _plain(found: Words) -> Table:
+    """A table of the report on a terminal."""
+    table = Table(title=found.caption, title_justify="left")
+    for k, heading in enumerate(found.head):
+        table.add_column(heading, justify="right" if k else "left")
+    for row in found.rows:
+        table.add_row(*(_two(cell.text, cell.detail) for cell in row))
     return table
 
 

@@ -9,6 +9,7 @@ from sim.experiments.assumptions import Assumption, assumptions_of
 from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement, describe, requirements
 from sim.report import words
+from sim.report.extras import extra_tables
 from sim.report.tables import (
     BillRow,
     Cell,
@@ -62,6 +63,7 @@ class Content:
     differences: Table | None
     verdicts: Table | None
     routing: Table
+    extras: tuple[Table, ...]  # of caches and Live sessions, where there are any
     bills: tuple[BillView, ...]  # the recommended option first
     assumptions: Table
     audit: str
@@ -106,6 +108,7 @@ def _plan_content(plan: Plan) -> Content:
         differences=differences_table(plan),
         verdicts=verdict_table(required),
         routing=routing_table(plan),
+        extras=tuple(table for label in ordered for table in extra_tables(options[label], label)),
         bills=tuple(_bill(label, options[label]) for label in ordered),
         assumptions=_assumptions(plan.assumptions),
         audit=_audit(options),
@@ -135,6 +138,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         differences=None,
         verdicts=verdict_table({summary.policy: required}),
         routing=endpoints_table(summary),
+        extras=extra_tables(summary),
         bills=(_bill(summary.policy, summary),),
         assumptions=_assumptions(() if scenario is None else _taken_as_given(scenario)),
         audit=_audit(options),

@@ -27,6 +27,7 @@ def render_markdown(result: Plan | Summary, scenario: Scenario | None = None) ->
         _table(content.spreads),
         _table(content.jobs),
         _table(content.routing),
+        *(_table(table) for table in content.extras),
         _table(content.events),
         f"## Assumptions\n\n{_assumptions(content)}" if content.assumptions.rows else "",
         f"{escape(content.audit)}\n\n{_provenance(content)}",

@@ -185,7 +185,7 @@ def events(draw, names, kinds, shops):
     fields = {
         "outage": {"endpoints": some},
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
-        "brownout": {"endpoints": some, "factor": factor},
+        "brownout": {"endpoints": some if len(names) == len(shops) else st.just(names), "factor": factor},
         "quota_cut": {"factor": factor},
         "spike": {
             "factor": factor,

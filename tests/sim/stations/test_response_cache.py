@@ -16,6 +16,9 @@ from sim.costs import bill
 from sim.metrics import measure
 from sim.quality import chances
 from sim.records import Outcome
+from sim.report.extras import extra_tables
+from sim.savings import savings
+from sim.summary import reduce_run, summarise
 from sim.workload.prefixes import zipf_chances
 
 FLASH = "gemini-3.8-flash"
@@ -244,3 +247,28 @@ def test_a_turn_of_a_conversation_has_no_query():
     talk = {"turns": constant(2), "think_s": constant(1)}
     with pytest.raises(InputError, match="queries are for single requests"):
         scenario({"q": payg()}, {"a": asks(1.0, 5, session=talk)})
+
+
+def test_what_caches_spare_is_what_their_answers_and_tokens_would_have_cost():
+    own = {"buy": "payg", "model": FLASH, "context_cache": {"kind": "implicit", "hit_chance": 1.0}}
+    lengths = {"output_tokens": constant(100), "thinking_tokens": constant(0)}
+    kinds = {"a": asks(2.0, 20, **lengths, prefixes={"tokens": constant(9_000)})}
+    spec = scenario({"q": own, "memory": front(100)}, kinds, duration_s=3_600.0, runs_per_month=10.0)
+    records = audited(spec)
+    found = savings(records, bill(records, spec, catalog()), spec, catalog())
+    card = catalog().model(FLASH, spec.prices_on).rate_card(channel="vertex", on=spec.prices_on)
+    cached = int(records.attempts.cached_tokens.sum())
+    assert found.context_usd_per_month == pytest.approx(10 * cached * (card.input - card.cached_input) / 1e12)
+    hits, spent = hits_of(records), bill(records, spec, catalog()).attempt_pusd.sum()
+    assert found.memory_usd_per_month == pytest.approx(10 * hits.sum() * spent / (~hits).sum() / 1e12)
+    assert (found.asked, found.from_memory) == (len(hits), hits.sum())
+
+
+def test_a_report_shows_what_was_spared():
+    spec = scenario({"q": {"buy": "payg", "model": FLASH}, "memory": front(9)}, {"a": asks(1.0, 5)})
+    records = run(spec)
+    invoice = bill(records, spec, catalog())
+    one = reduce_run(records, invoice, audit(records, spec, catalog(), invoice), spec, catalog())
+    (table,) = extra_tables(summarise([one], spec, catalog()))
+    assert table.rows[0][0].text == "questions answered from memory"
+    assert table.rows[0][1].text.endswith("%")
