@@ -255,6 +255,8 @@ def scale_command(
     stretch: Annotated[float | None, typer.Option(help="Multiply all times.")] = None,
     shift: Annotated[float | None, typer.Option(help="Seconds later.")] = None,
     splice: Annotated[Path | None, typer.Option(help="A second log, put after the first.")] = None,
+    column: ColumnOption = None,
+    lenient: LenientOption = False,
     seed: SeedOption = 1,
 ) -> None:
     """Make a log thinner, denser, longer, later, or join another to it; exactly one of these."""
@@ -265,7 +267,7 @@ def scale_command(
     if len(asked) != 1:
         found = ", ".join(asked) or "nothing"
         raise InputError(f"scale: given {found}; right: one of --thin --thicken --stretch --shift --splice")
-    load, luck = _read(file, name, None, lenient=False), Luck(seed)
+    load, luck = _read(file, name, column, lenient), Luck(seed)
     if thin is not None:
         load = scale.thin(load, thin, luck)
     elif thicken is not None:
@@ -275,7 +277,7 @@ def scale_command(
     elif shift is not None:
         load = scale.shift(load, shift)
     elif splice is not None:
-        load = scale.splice(load, _read(splice, name, None, lenient=False))
+        load = scale.splice(load, _read(splice, name, column, lenient))
     write_load(load, out)
     typer.echo(f"{out}: {len(load):,} requests", err=True)
 

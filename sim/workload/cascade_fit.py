@@ -19,7 +19,7 @@ Plain = dict[str, Any]
 
 STOPS_S = (14_400.0, 3_600.0, 1_800.0, 900.0, 300.0, 60.0, 30.0, 10.0, 5.0, 1.0)
 DAY_S, WEEK_S = 86_400.0, 604_800.0
-MOST_WINDOWS = 1_500  # a week of quarters of an hour, two months of hours
+MOST_WINDOWS = 1_500  # a week of quarters of an hour; three times as many hours: half a year
 LEAST_IN_WINDOW = 4  # requests a window in the mean: a fitted load is no copy of the log
 LEAST_IN_ROW = 12  # divided pieces that a row of a law rests on,
 HEAVY = 0.03  # or fewer, if they have this share of all squared counts: they alone decide the dispersion
@@ -76,7 +76,8 @@ def tick_of(times: Floats) -> float | None:
 def window_of(requests: int, span_s: float, tick_s: float | None) -> float:
     """Narrowest window with enough requests in it, and few enough of them; an hour at most, if it can be."""
     dense = LEAST_IN_WINDOW * span_s / requests
-    fits = [w for w in STOPS_S if w >= span_s / MOST_WINDOWS and _whole(w, tick_s)]
+    most = {w: 3 * MOST_WINDOWS if w == 3_600 else MOST_WINDOWS for w in STOPS_S}  # hours, if it can be
+    fits = [w for w in STOPS_S if span_s / w <= most[w] and _whole(w, tick_s)]
     good = [w for w in fits if 10 <= w <= 3_600 and (w >= dense or w == 3_600)]
     return min(good, default=min(fits, default=STOPS_S[0]))
 

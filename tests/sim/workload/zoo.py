@@ -139,7 +139,18 @@ ZOO = {
     "ticks of 3 s": lambda rng: 3 * np.floor(mmpp(rng, (0.5, 4, 25), (60, 20, 5), H) / 3),
     "ticks of 1 s, sparse": lambda rng: np.floor(gamma(rng, 1.0, 0.02, 2 * DAY)),
 }
+
+
+def ticking_months(rng):
+    """A campus: weeks, agents that ask forty times within minutes, times in whole seconds."""
+    base = weekly(rng, 0.02, 120 * DAY)
+    starts = base[rng.random(len(base)) < 0.01]
+    n = rng.geometric(1 / 40, len(starts))
+    return np.floor(np.concatenate([base, np.repeat(starts, n) + rng.exponential(60, n.sum())]))
+
+
 LARGE = {
+    "four months in ticks of 1 s": ticking_months,
     "a million, Gamma gaps, cv 4": lambda rng: gamma(rng, 4.0, 50, 20_000),
     "a million, Cox": lambda rng: cox(rng, 10, 0.6, 30, 100_000),
     "sixty days": lambda rng: diurnal(rng, 0.15, 60 * DAY),
