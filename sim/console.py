@@ -12,6 +12,7 @@ from rich.table import Table
 
 from profiles.errors import InputError
 from profiles.money import PUSD_PER_USD
+from sim import timeline
 from sim.experiments.assumptions import Assumption
 from sim.experiments.explain import Reasoning, reasons_by_class
 from sim.experiments.outlook import outlook
@@ -103,6 +104,7 @@ def print_check(world: World) -> None:
         )
     console.print(table)
     console.print(_places(world))
+    _bullets(console, "Events", [f"{timeline.what(one)}, {timeline.when(one)}" for one in scenario.events])
     _bullets(console, "Careful", outlook(world))
     console.print("The scenario is sound.")
 
