@@ -19,7 +19,7 @@ from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario import Instances, Scenario
 from sim.scenario_batch import Batch
-from sim.scenario_caches import ExplicitCache
+from sim.scenario_caches import ExplicitCache, ResponseCache
 from sim.scenario_events import Brownout, Errors, Failover, ModelSwitch, Outage
 from sim.scenario_live import Live
 from sim.stations.prompts import counted, prompts_of
@@ -38,10 +38,13 @@ RELATIVE = 1e-9
 
 def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Check]:
     """What the events of a scenario ask of every attempt; nothing where it has none."""
-    spells = timeline(scenario, records.workload.luck)
-    if not spells:
+    drawn = timeline(scenario, records.workload.luck)
+    if not drawn:
         return
     for index, place in enumerate(resolve(scenario, catalog).places):
+        at_callers = isinstance(place.spec, ResponseCache)  # only an event that names it reaches it there
+        named = [spell for spell in drawn if getattr(spell.event, "endpoints", ()) is not None]
+        spells = tuple(named) if at_callers else drawn
         own = records.attempts.endpoint == index
         yield check_rows(f"outages, {place.name}", _outages(records, spells, place.name, own), _OUTAGE)
         yield check_rows(f"server errors, {place.name}", _errors(records, spells, place.name, own), _ERROR)

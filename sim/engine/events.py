@@ -8,6 +8,7 @@ from typing import Any
 
 from profiles.schema import ModelProfile
 from sim.luck import Luck
+from sim.scenario_caches import ResponseCache
 from sim.scenario_events import Errors
 from sim.stations.eventful import Calendar
 from sim.stations.service import Service, draw_service, too_long
@@ -51,7 +52,7 @@ def _stretched(service: Service, factor: float) -> Service:
 
 def laws_of(place: Place, spells: Spells) -> Laws:
     """What switches of the model and brownouts come to at one endpoint."""
-    own = place.spec.model
+    spells, own = _about(place, spells), place.spec.model
     models, pace = models_over_time(spells, place.name, own), slowness(spells, place.name)
     edges = sorted({*models.at_s, *pace.at_s})
     pairs = [(own, 1.0), *((models.at(edge), pace.at(edge)) for edge in edges)]
@@ -60,12 +61,20 @@ def laws_of(place: Place, spells: Spells) -> Laws:
     return Laws(kinds, Steps(tuple(edges), tuple(numbers[pair] for pair in pairs)))
 
 
+def _about(place: Place, spells: Spells) -> Spells:
+    """The spells that can concern a place: a memory of the caller's own is none of *all* endpoints."""
+    if not isinstance(place.spec, ResponseCache):
+        return spells
+    return [spell for spell in spells if getattr(spell.event, "endpoints", ()) is not None]
+
+
 def _model(place: Place, name: str | None) -> ModelProfile | None:
     return place.model if name == place.spec.model else place.later[str(name)]
 
 
 def calendar_of(place: Place, spells: Spells, laws: Laws, load: Workload) -> Calendar:
     """What one endpoint goes through in a run."""
+    spells = _about(place, spells)
     down = [(begin, end, True) for begin, end in down_spans(spells, place.name)]
     return Calendar(
         down=steps(down, False),

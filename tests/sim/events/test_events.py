@@ -326,3 +326,14 @@ def test_a_brownout_cannot_stretch_what_is_not_drawn():
         scenario(
             {"m": {"buy": "instances", "batching": batching}}, events=[{"kind": "brownout", "factor": 2.0}]
         )
+
+
+def test_the_callers_own_memory_is_none_of_all_endpoints():
+    shops = {"front": {"buy": "response_cache", "entries": 10}, "p": payg()}
+    classes = {"a": request_class(5.0, queries={"distinct": 20})}
+    routing = {"policy": "static", "endpoint": "p"}
+    for endpoints, reached in ((None, {"p"}), (["front"], {"front"})):
+        out = {"kind": "outage", "at_s": 50.0, "endpoints": endpoints}
+        records = audited(scenario(shops, classes, routing=routing, events=[out]))
+        failed = records.attempts.endpoint[records.attempts.reason == Reason.OUTAGE]
+        assert {records.endpoint_names[index] for index in set(failed.tolist())} == reached
