@@ -26,6 +26,7 @@ from sim.report.tables import (
     verdict_table,
 )
 from sim.scenario import Scenario
+from sim.stats import Estimate
 from sim.summary import Summary, Verdict
 
 
@@ -215,10 +216,17 @@ def _few(summary: Summary) -> tuple[str, ...]:
     return ("One replication only: no figure has an interval. Run more to know how sure it is.",)
 
 
+def _per_user(each: Estimate | None) -> tuple[Card, ...]:
+    if each is None:
+        return ()
+    return (Card("A user and month", words.money(each), words.money_interval(each)),)
+
+
 def _cards(summary: Summary, required: tuple[Requirement, ...]) -> tuple[Card, ...]:
     costs, total = summary.costs, summary.total
     cards = [
         Card("Cost a month", words.money(costs.usd_per_month), words.money_interval(costs.usd_per_month)),
+        *_per_user(costs.usd_per_user_month),
         Card(
             "Per 1,000 adequate answers",
             words.money(costs.usd_per_thousand_adequate),
