@@ -52,7 +52,7 @@ def _of_study(world: World) -> Iterator[Assumption]:
         )
     for price in scenario.assume_prices:
         yield Assumption(f"{price.model}: price of {price.unit}", "assumed", "scenario", _why(price))
-    if scenario.free_allowance_share and any(spec.tools is not None for spec in scenario.classes.values()):
+    if scenario.free_allowance_share and _searches(scenario):
         what = f"{scenario.free_allowance_share:.0%} of the free searches are this traffic's"
         yield Assumption(what, "assumed", "scenario", "a run has the part that falls to it")
     if not scenario.client.cancel_on_timeout:
@@ -67,6 +67,10 @@ def _of_study(world: World) -> Iterator[Assumption]:
     )
     yield Assumption("A month", "assumed", "scenario", month)
     yield from _of_events(scenario)
+
+
+def _searches(scenario: Scenario) -> bool:
+    return any(spec.tools and spec.tools.searches for spec in scenario.classes.values())
 
 
 def _why(price: AssumedPrice) -> str:

@@ -95,11 +95,13 @@ def missed(option: Verdicts) -> list[Requirement]:
 
 def _shortfall(option: Verdicts) -> tuple[int, float]:
     failed = missed(option)
-    gaps = (
-        1.0 if r.found.value is None else abs(r.found.value - r.asked) / max(abs(r.asked), 1e-12)
-        for r in failed
-    )
-    return len(failed), sum(gaps)
+    return len(failed), sum(_gap(requirement) for requirement in failed)
+
+
+def _gap(requirement: Requirement) -> float:
+    """How far a requirement is missed, of what was asked: at the upper end of a range, 1 where unknown."""
+    found = requirement.found.high if requirement.found.value is None else requirement.found.value
+    return 1.0 if found is None else abs(found - requirement.asked) / max(abs(requirement.asked), 1e-12)
 
 
 def _monthly(option: Verdicts) -> float:
@@ -141,6 +143,9 @@ def _saving(best: Verdicts, options: Sequence[Verdicts]) -> str:
 
 def describe(requirement: Requirement) -> str:
     """A requirement and how far it was missed or met, in words."""
+    ranged = requirement.found.low is not None and requirement.found.high is not None
+    if requirement.found.value is None and requirement.name == "budget" and ranged:
+        return f"budget {words.usd(requirement.asked)}, cost {words.money(requirement.found)}"
     if requirement.found.value is None:
         return f"{requirement.name} unknown ({requirement.found.note})"
     if requirement.name == "budget":

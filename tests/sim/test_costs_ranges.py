@@ -119,6 +119,9 @@ def test_a_budget_is_met_where_the_upper_end_meets_it(study, asking):
     for limit, met in ((2 * month.high, True), ((month.low + month.high) / 2, None), (month.low / 2, False)):
         (found,) = requirements(study.summary, asking(MAPS, budget_usd_per_month=limit))[-1:]
         assert (found.name, found.met) == ("budget", met)
+    missed = requirements(study.summary, asking(MAPS, budget_usd_per_month=month.low / 2))
+    chosen = recommend([Verdicts("only", study.summary, missed)])
+    assert "cost between $" in chosen.sentence
     chosen = recommend([Verdicts("only", study.summary, ())])
     assert "between $" in chosen.sentence
 
