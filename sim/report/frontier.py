@@ -6,12 +6,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sim.experiments.frontier import Comparison, Point
-from sim.report.looks import INKS, Theme, describe, lay_out, safe, short
+from sim.report.looks import INKS, LEGEND, Theme, describe, lay_out, safe, short
 
-_AGAINST = (  # figure, axis title, its format
-    ("e2e_p95_s", "p95 of whole answers, s", ""),
-    ("adequate_share", "adequate answers", ".1%"),
-    ("throttled_request_share", "met a 429", ".1%"),
+_AGAINST = (  # figure, axis title, its format, where the axis begins
+    ("e2e_p95_s", "p95 of whole answers, s", "", "tozero"),
+    ("adequate_share", "adequate answers", ".1%", "normal"),
+    ("throttled_request_share", "met a 429", ".1%", "nonnegative"),
 )
 
 
@@ -19,13 +19,14 @@ def frontier_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
     """Cost a month against waiting, quality and 429: full markers comply, a ring marks the frontier."""
     ink = INKS[theme]
     figure = make_subplots(rows=1, cols=len(_AGAINST), horizontal_spacing=0.09)
-    for column, (name, title, form) in enumerate(_AGAINST, start=1):
+    for column, (name, title, form, zero) in enumerate(_AGAINST, start=1):
         for k, point in enumerate(found.points):
             colour = ink.units[k % len(ink.units)]
             figure.add_trace(_marker(point, name, colour, first=column == 1), row=1, col=column)
         figure.update_xaxes(title_text="USD a month", tickprefix="$", tickformat="~s", row=1, col=column)
-        figure.update_yaxes(title_text=title, tickformat=form, row=1, col=column)
+        figure.update_yaxes(title_text=title, tickformat=form, rangemode=zero, row=1, col=column)
     lay_out(figure, ink, right=20)
+    figure.update_layout(showlegend=True, legend=LEGEND)
     return describe(figure, " ".join(_said(point) for point in found.points))
 
 
@@ -64,6 +65,7 @@ def payers_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
         colour = ink.units[k % len(ink.units)]
         figure.add_bar(y=labels, x=shares, name=safe(name), orientation="h", marker={"color": colour})
     lay_out(figure, ink, right=20)
+    figure.update_layout(showlegend=True, legend=LEGEND)
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title_text="share of the cost", tickformat=".0%", range=[0, 1])
     said = "; ".join(

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from sim.experiments.escalation import Economics
 from sim.experiments.recovery import Cell, lost_from
-from sim.report.looks import GREY, INKS, Theme, describe, lay_out, safe
+from sim.report.looks import GREY, INKS, LEGEND, Theme, describe, lay_out, safe
 
 
 def recovery_figure(found: Mapping[str, Sequence[Cell]], theme: Theme = "light") -> go.Figure:
@@ -75,6 +75,7 @@ def escalation_figure(found: Economics, theme: Theme = "light") -> go.Figure:
         bar = one.break_even_share.value or 0.0
         said.append(f"{one.name}: {share:.1%} escalated, break-even {bar:.1%}.")
     lay_out(figure, ink, right=20)
+    figure.update_layout(showlegend=True, legend=LEGEND)
     figure.update_xaxes(title_text="share escalated", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(title_text="USD per 1,000 requests", tickprefix="$", rangemode="tozero")
     lead = f"Solid: {found.first} first; dotted: {found.second} alone; the dot is what the verifier does."
@@ -92,6 +93,7 @@ def full_pool_figure(found: Economics, theme: Theme = "light") -> go.Figure:
     ):
         figure.add_scatter(x=refused, y=values, name=name, mode="lines+markers", line={"color": colour})
     lay_out(figure, ink, right=20)
+    figure.update_layout(showlegend=True, legend=LEGEND)
     figure.update_xaxes(title_text=f"share of calls to {safe(found.second)} refused", tickformat=".0%")
     figure.update_yaxes(title_text="share of requests", tickformat=".1%")
     said = ", ".join(

@@ -244,3 +244,4 @@ def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):
     assert "pro: " in frontier_figure(found).layout.meta["alt"]
     assert "Who pays." in payers_figure(found).layout.meta["alt"]
     assert len(frontier_figure(found).data) == 3 * len(found.points)
+    assert frontier_figure(found).layout.showlegend
