@@ -38,6 +38,51 @@ own_instances = st.builds(
     model=st.sampled_from([None, FLASH, PRO]),
     first_token_share=st.sampled_from([0.0, 0.4, 1.0]),
 )
+scaling = st.fixed_dictionaries(
+    {
+        "maximum": st.integers(3, 5),
+        "target": st.fixed_dictionaries(
+            {
+                "metric": st.sampled_from(["concurrency", "queue_length", "utilisation"]),
+                "value": st.sampled_from([0.5, 2.0]),
+            }
+        ),
+        "evaluate_s": st.sampled_from([1.0, 7.0]),
+    },
+    optional={
+        "lag_s": st.sampled_from([0.5, 20.0]),
+        "up_cooldown_s": st.just(5.0),
+        "down_cooldown_s": st.sampled_from([0.0, 10.0]),
+        "schedule": st.just([{"at": "00:01", "minimum": 2}, {"at": "09:00", "minimum": 1, "maximum": 3}]),
+    },
+)
+moving = {"scaling": scaling, "failures": st.just({"mtbf_s": 20.0, "mttr_s": 5.0})}
+batching = st.fixed_dictionaries(
+    {
+        "max_batch": st.sampled_from([1, 3, 20]),
+        "step_s": st.just({"intercept_s": 0.01, "per_sequence_s": 0.001, "per_kv_token_s": 1e-7}),
+        "kv_tokens": st.sampled_from([3_000, 20_000]),
+        "prefill_tokens_per_s": st.just(5_000.0),
+    },
+    optional={
+        "chunk_tokens": st.sampled_from([100, 1_000]),
+        "prefix_cache_share": st.just(0.3),
+        "balancing": st.sampled_from(["power_of_two", "prefix_affinity", "round_robin"]),
+    },
+)
+growths = st.sampled_from([{}, {"preemption": "swap", "swap_tokens_per_s": 1e5}, {"watermark_share": 0.2}])
+moving_slots = st.tuples(own_instances, st.fixed_dictionaries({}, optional=moving)).map(
+    lambda found: found[0] | {"model": None} | found[1]
+)
+preemptive_slots = own_instances.map(lambda slots: slots | {"preemptive": True, "model": None})
+machines = st.fixed_dictionaries(
+    {"buy": st.just("instances"), "batching": batching, "count": st.integers(1, 3)},
+    optional=moving | {"queue_limit": st.integers(0, 6)},
+)
+growing_machines = st.tuples(machines, growths, st.booleans()).map(
+    lambda found: found[0] | {"batching": found[0]["batching"] | {"growth": found[1]}, "preemptive": found[2]}
+)
+managed = st.one_of(moving_slots, preemptive_slots, machines, growing_machines)
 caches = st.one_of(
     st.fixed_dictionaries(
         {
@@ -108,7 +153,7 @@ batch = st.fixed_dictionaries(
 memory = st.fixed_dictionaries(
     {"buy": st.just("response_cache"), "entries": st.integers(1, 20), "ttl_s": st.sampled_from([2.0, 1e6])}
 )
-endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned, batch)
+endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned, batch, managed)
 
 lengths = st.one_of(
     st.sampled_from([1.0, 40.0, 3_000.0]).map(constant),
@@ -185,7 +230,6 @@ def events(draw, names, kinds, shops):
     fields = {
         "outage": {"endpoints": some},
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
-        "brownout": {"endpoints": some if len(names) == len(shops) else st.just(names), "factor": factor},
         "quota_cut": {"factor": factor},
         "spike": {
             "factor": factor,
@@ -197,6 +241,13 @@ def events(draw, names, kinds, shops):
             "detection_s": st.sampled_from([0.0, 5.0]),
         },
     }
+    timed = [name for name in names if not shops[name].keys() & {"batching", "preemptive"}]
+    if timed:
+        slow = st.lists(st.sampled_from(timed), min_size=1, unique=True)
+        fields["brownout"] = {"endpoints": slow, "factor": factor}
+    lossy = [name for name in names if shops[name]["buy"] == "instances" and "preemptive" not in shops[name]]
+    if lossy:
+        fields["instance_loss"] = {"endpoint": st.sampled_from(lossy), "count": st.integers(1, 3)}
     if switchable:
         fields["model_switch"] = {
             "endpoint": st.sampled_from(switchable),
