@@ -48,6 +48,19 @@ def level(spans: Spans) -> tuple[Floats, NDArray[np.int64]]:
     return times, np.cumsum(np.bincount(place, weights=steps, minlength=len(times))).astype(np.int64)
 
 
+def means(spans: Spans, edges: Floats) -> Floats:
+    """Mean number of spans open between one edge and the next; an end that is NaN has not come."""
+    begin, end = (np.sort(np.where(np.isnan(column), np.inf, column)) for column in spans)
+    return np.asarray(np.diff(_passed(end, edges) - _passed(begin, edges)) / np.diff(edges))
+
+
+def _passed(sorted_s: Floats, edges: Floats) -> Floats:
+    """Sum over all instants of the lesser of instant and edge, for each edge."""
+    reached = np.searchsorted(sorted_s, edges)
+    total = np.concatenate([[0.0], np.cumsum(sorted_s[np.isfinite(sorted_s)])])
+    return np.asarray(total[reached] + edges * (len(sorted_s) - reached))
+
+
 def _spans(pairs: list[tuple[float, float]], ended_s: float) -> Spans:
     begin, end = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return begin, np.where(np.isnan(end), ended_s, end)

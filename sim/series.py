@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim import fleet_levels
 from sim.records import Outcome, Records
-from sim.scenario import Scenario
+from sim.scenario import Instances, Scenario
 from sim.timeline import timeline, what
 
 STRETCHES = 120
@@ -40,6 +41,8 @@ class Series:
     failed_calls: tuple[int, ...]
     timed_out_calls: tuple[int, ...]
     e2e_p95_s: tuple[float | None, ...]
+    instances: tuple[float, ...] = ()  # their mean number, and calls waiting for them in the mean, at all
+    waiting: tuple[float, ...] = ()  # endpoints whose instances come and go; empty where there are none
 
 
 def happenings(scenario: Scenario, records: Records) -> tuple[Happening, ...]:
@@ -67,6 +70,7 @@ def series(scenario: Scenario, records: Records) -> Series:
         return _count(sent[calls.outcome == outcome])
 
     e2e_s = requests.end_s - requests.arrival_s
+    instances, waiting = _fleets(scenario, records)
     return Series(
         stretch_s=stretch_s,
         arrived=_count(came),
@@ -75,7 +79,26 @@ def series(scenario: Scenario, records: Records) -> Series:
         failed_calls=counted(Outcome.FAILED),
         timed_out_calls=counted(Outcome.TIMED_OUT),
         e2e_p95_s=tuple(_p95(e2e_s[served & (came == k)]) for k in range(STRETCHES)),
+        instances=instances,
+        waiting=waiting,
     )
+
+
+def _fleets(scenario: Scenario, records: Records) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Instances that come and go, and who waits for them; nothing where there are none."""
+    if not records.instances:
+        return (), ()
+    edges = np.linspace(0.0, scenario.duration_s, STRETCHES + 1, dtype=np.float64)
+    there, waiting, a = np.zeros(STRETCHES), np.zeros(STRETCHES), records.attempts
+    left_s = np.where(np.isnan(a.free_s), a.end_s, a.free_s)
+    for index, name in enumerate(records.endpoint_names):
+        spec = scenario.endpoints[name]
+        if isinstance(spec, Instances) and any(one.endpoint == name for one in records.instances):
+            own = a.endpoint == index
+            there += fleet_levels.means(fleet_levels.there(records, name, spec), edges)
+            waiting += fleet_levels.means((a.send_s[own], left_s[own]), edges)
+            waiting -= fleet_levels.means(records.in_service(index), edges)
+    return tuple(there.round(6).tolist()), tuple(np.maximum(waiting, 0.0).round(6).tolist())
 
 
 def _stretch(at_s: NDArray[np.float64], stretch_s: float) -> NDArray[np.int64]:

@@ -367,6 +367,12 @@ def series_table(found: Series) -> Table:
     rows = []
     for first in range(0, len(found.arrived), width):
         cells = [Cell(f"{sum(column[first : first + width]):,}") for column in columns]
-        rows.append((Cell(clock(first * found.stretch_s)), *cells))
+        levels = [
+            Cell(f"{sum(column[first : first + width]) / len(column[first : first + width]):.3g}")
+            for column in (found.instances, found.waiting)
+            if column
+        ]
+        rows.append((Cell(clock(first * found.stretch_s)), *cells, *levels))
     head = ("from", "arrived", "of them served", "calls throttled", "calls failed", "calls timed out")
-    return Table("The first replication over time", head, tuple(rows))
+    more = ("instances", "calls waiting") if found.instances else ()
+    return Table("The first replication over time", (*head, *more), tuple(rows))

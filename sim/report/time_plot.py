@@ -34,7 +34,11 @@ def over_time(found: Series, happenings: Sequence[Happening], theme: Theme = "li
     ink, duration_s = INKS[theme], found.stretch_s * len(found.arrived)
     axis = axis_for(duration_s)
     x = [round((k + 0.5) * found.stretch_s / axis.unit_s, 6) for k in range(len(found.arrived))]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.62, 0.38])
+    rows = 4 if found.instances else 2
+    heights = [0.62, 0.38, 0.3, 0.3][:rows]
+    figure = make_subplots(
+        rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.18 / rows, row_heights=heights
+    )
     for name, counts, style in _lines(found, ink):
         rate = [float(f"{count / found.stretch_s:.4g}") for count in counts]
         hover = f"{name}: %{{y:.3~g}} a second<extra></extra>"
@@ -47,13 +51,30 @@ def over_time(found: Series, happenings: Sequence[Happening], theme: Theme = "li
     figure.add_scatter(
         x=x, y=slow, mode="lines", line=line, hovertemplate=hover, showlegend=False, row=2, col=1
     )
-    lay_out(figure, ink, right=30, height=460, top=70)
+    if found.instances:
+        _add_fleet(figure, found, x, ink)
+    lay_out(figure, ink, right=30, height=460 if rows == 2 else 700, top=70)
     figure.update_layout(legend=LEGEND, showlegend=True)
     figure.update_yaxes(title_text="a second", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="p95 whole, s", rangemode="tozero", row=2, col=1)
-    figure.update_xaxes(title_text=f"{axis.name} since the start", row=2, col=1)
+    figure.update_xaxes(title_text=f"{axis.name} since the start", row=rows, col=1)
     mark(figure, happenings, axis, duration_s, ink)
     return describe(figure, _alt(found, happenings))
+
+
+def _add_fleet(figure: go.Figure, found: Series, x: list[float], ink: Ink) -> None:
+    """Instances that were paid, and the calls that waited for them."""
+    for row, name, values, colour in (
+        (3, "instances", found.instances, ink.flash),
+        (4, "calls waiting", found.waiting, ink.mixed[0]),
+    ):
+        hover = f"%{{y:.3~g}} {name}<extra></extra>"
+        style = {"color": colour, "width": 1.8, "shape": "hvh" if row == 3 else "linear"}
+        shown = [float(f"{value:.4g}") for value in values]
+        figure.add_scatter(
+            x=x, y=shown, mode="lines", line=style, hovertemplate=hover, showlegend=False, row=row, col=1
+        )
+        figure.update_yaxes(title_text=name, rangemode="tozero", row=row, col=1)
 
 
 def _lines(found: Series, ink: Ink) -> list[tuple[str, tuple[int, ...], dict[str, object]]]:
@@ -101,4 +122,7 @@ def _alt(found: Series, happenings: Sequence[Happening]) -> str:
     served, arrived = sum(found.served), sum(found.arrived)
     told = "; ".join(f"{one.what} {span(one)}" for one in happenings[:_MANY])
     requests = f"{served:,} of {arrived:,} requests served"
-    return f"The first replication over time: {requests}. Events: {told or 'none'}."
+    fleet = ""
+    if found.instances:
+        fleet = f" Instances from {min(found.instances):.3g} to {max(found.instances):.3g}."
+    return f"The first replication over time: {requests}.{fleet} Events: {told or 'none'}."
