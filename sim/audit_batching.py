@@ -161,7 +161,8 @@ def _gaps_s(e: _Events, spec: Batching) -> Floats:
     due_s = _due_s(e, spec, steps)
     gap_s = np.abs(elapsed_s - due_s)
     cut = e.lost[1:]  # in the middle of a step
-    late_s = np.maximum(due_s - elapsed_s, elapsed_s - _due_s(e, spec, steps + 1))
+    made_s = np.where(steps == 0, 0.0, due_s)  # a copy, or a pass, may be cut as well
+    late_s = np.maximum(made_s - elapsed_s, elapsed_s - _due_s(e, spec, steps + 1))
     gap_s = np.where(cut, np.maximum(late_s, 0.0), gap_s)
     idle = e.members[:-1] == 0
     return np.asarray(np.where(idle, np.where(steps == 0, 0.0, np.inf), gap_s))
@@ -178,8 +179,7 @@ def _due_s(e: _Events, spec: Batching, steps: Ints) -> Floats:
         return np.asarray(due_s)
     if spec.chunk_tokens is None:
         whole_s = step.intercept_s + e.to_read[:-1] / rate + e.stall_s[:-1]
-        in_a_pass = np.where(e.lost[1:] & (steps == 0), 0.0, whole_s)
-        return np.asarray(np.where(reading, in_a_pass, due_s))
+        return np.asarray(np.where(reading, whole_s, due_s))
     made = e.steps[:-1] - e.read_from[:-1]
     done = np.minimum((made + steps) * spec.chunk_tokens, e.to_read[:-1])
     done = done - np.minimum(made * spec.chunk_tokens, e.to_read[:-1])
