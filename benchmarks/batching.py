@@ -25,8 +25,12 @@ from sim.world import resolve
 RATE_PER_S, TOKENS, MAX_BATCH = 3.6, 250.0, 32
 
 
-def world(requests, finer):
-    """One machine at load 0.88, with ``finer`` times the tokens in steps as much shorter."""
+def world(requests, finer, growing):
+    """One machine at load 0.88, with ``finer`` times the tokens in steps as much shorter.
+
+    ``growing``: in a memory of 22 mean answers, which grow and are preempted when it is full.
+    """
+    memory = {"kv_tokens": round(22 * TOKENS * finer), "growth": {}} if growing else {}
     step = {"intercept_s": 0.012 / finer, "per_sequence_s": 0.0006 / finer}
     customer = {
         "arrivals": {"kind": "poisson", "rate_per_s": RATE_PER_S},
@@ -42,7 +46,7 @@ def world(requests, finer):
             "duration_s": requests / RATE_PER_S,
             "classes": {"customer": customer},
             "endpoints": {
-                "machine": {"buy": "instances", "batching": {"max_batch": MAX_BATCH, "step_s": step}}
+                "machine": {"buy": "instances", "batching": {"max_batch": MAX_BATCH, "step_s": step} | memory}
             },
             "routing": {"policy": "static", "endpoint": "machine"},
         }
@@ -50,9 +54,9 @@ def world(requests, finer):
     return resolve(scenario, load_catalog())
 
 
-def measure(requests, finer):
+def measure(requests, finer, growing):
     """(microseconds, events) a request of the clock alone, the load drawn beforehand."""
-    place = world(requests, finer)
+    place = world(requests, finer, growing)
     load = sample(place.scenario, Luck(1))
     floor = build_floor(place, load)
     started = time.process_time()
@@ -66,11 +70,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     requests = parser.parse_args().requests
-    measure(requests, 1)  # warm up
+    measure(requests, 1, growing=False)  # warm up
     print(f"{'tokens an answer':>16} {'us a request':>13} {'numbers drawn from the event counter':>38}")
-    for finer in (1, 10, 100, 1_000):
-        per_request_us, events = measure(requests, finer)
-        print(f"{TOKENS * finer:16,.0f} {per_request_us:13.1f} {events:38.2f}")
+    for growing in (False, True):
+        print("memory that grows, and preempts when it is full" if growing else "memory without limit")
+        for finer in (1, 10, 100, 1_000):
+            per_request_us, events = measure(requests, finer, growing)
+            print(f"{TOKENS * finer:16,.0f} {per_request_us:13.1f} {events:38.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Instances that come and go: scaling by target and timetable, failures, losses."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, exponential, instances, request_class, run, scenario
 
 from sim.audit import audit
+from sim.audit_instances import instance_checks
 from sim.costs import bill
 from sim.records import Leave, Outcome, Reason
 from sim.scenario_file import parse_scenario
+from sim.world import resolve
 
 BATCHING = {
     "max_batch": 8,
@@ -211,3 +214,30 @@ def test_anything_goes_through_the_audit(make, seed):
     one, other = audited(spec), run(spec)
     assert one.instances == other.instances
     assert one.attempts.free_s.tobytes() == other.attempts.free_s.tobytes()
+
+
+def checks(spec, records):
+    place = resolve(spec, catalog()).places[0]
+    return {c.name.split(",")[0] for c in instance_checks(records, spec, place, 0) if not c.passed}
+
+
+@pytest.mark.parametrize("what", ["nothing", "instances", "slots", "number of instances", "provisioning"])
+def test_the_audit_sees_calls_on_instances_that_were_not_there(what):
+    spec = slots(scaling=UP_AND_DOWN)
+    records = run(spec)
+    late = max(i.number for i in records.instances if (records.stays.machine == i.number).any())
+    moved = {
+        "nothing": {},
+        "instances": {"ready_s": records.instances[late].ready_s + 30.0},
+        "number of instances": {"drain_s": np.nan, "ordered_s": 0.0},
+        "provisioning": {"ready_s": records.instances[late].ready_s - 5.0},
+        "slots": {},
+    }[what]
+    forged = tuple(
+        replace(i, **moved) if i.number == late or what.startswith("number") else i for i in records.instances
+    )
+    stays = records.stays
+    if what == "slots":
+        stays = replace(stays, machine=np.zeros_like(stays.machine))
+    found = checks(spec, replace(records, instances=forged, stays=stays))
+    assert what in found or (what == "nothing" and not found)
