@@ -122,7 +122,8 @@ def calibrate(variant, seed, calls=600, ladder_calls=150):
     """The profile that the light load and the ladder give, and the samples."""
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
     light = (calls, 0.15 * variant.capacity_per_s, INPUTS, ANSWERS, ("low",))
-    options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls)
+    options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls,
+                      past_saturation=variant.station)  # fmt: skip
     samples, result = in_virtual_time(measured(make_plan(options, targets), variant.make(seed)))
     fit = fit_model(MODEL, samples, PROFILE.latency.law, sure=False)
     return measured_profile(PROFILE, fit, "0" * 64, DAY), fit, samples, result

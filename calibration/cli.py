@@ -135,6 +135,7 @@ def calibrate(
         seed=seed,
         ladder=_numbers(ladder, "--ladder") if ladder else (),
         ladder_calls=ladder_calls,
+        past_saturation=instances is not None,
     )
     in_flight = max_in_flight or max((16, *options.ladder))
     limits = Limits(in_flight, max_requests, max_minutes, max_lag_s)

@@ -124,10 +124,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of time of one part of each call: when they began and ended, and what they cover."""
+    """Stretches of time of one part of each call: when they began and ended, and what they cover.
+
+    ``met`` is the load that the call met when it was sent, which may be long before the stretch.
+    """
 
     begin_s: Floats
     end_s: Floats
+    met: Floats
     covariates: Floats  # (n, k), of the median
     censored: Bools
     flight: Flight
@@ -136,7 +140,7 @@ class Spans:
         """Seconds each would have taken alone."""
         if acts == "throughout":
             return np.maximum(self.flight.clock(slowdown).work(self.begin_s, self.end_s), 1e-9)
-        return (self.end_s - self.begin_s) / slowdown.factor(self.flight.at(self.begin_s).astype(float))
+        return (self.end_s - self.begin_s) / slowdown.factor(self.met)
 
     def log_jacobian(self, work_s: Floats, slowdown: Slowdown, acts: Acts) -> Floats:
         """Log of d log(work) / d log(time): 0 where the speed of a call does not change."""
@@ -159,7 +163,7 @@ def fit_load(data: Columns, covariates: Floats) -> LoadFit | None:
     if flight.most < 2 or (flight.at(data.wire_s) <= _LIGHT).sum() < _LIGHT_CALLS:
         return None
     spans = {
-        "prefill": Spans(data.wire_s, data.wire_s + data.prefill_s, covariates, data.censored, flight),
+        "prefill": Spans(*_prefilling(data), _met(data, flight), covariates, data.censored, flight),
         "pace": _decoding(data.take(paced), flight),
     }
     found = {acts: {part: _part(spans[part], acts) for part in _PARTS} for acts in ACTS}
@@ -169,10 +173,19 @@ def fit_load(data: Columns, covariates: Floats) -> LoadFit | None:
     return LoadFit(best, prefill, pace, flight.most, len(data.prefill_s), aic)
 
 
+def _prefilling(data: Columns) -> tuple[Floats, Floats]:
+    return data.wire_s, data.wire_s + data.prefill_s
+
+
+def _met(data: Columns, flight: Flight) -> Floats:
+    return flight.at(data.wire_s).astype(float)
+
+
 def _decoding(data: Columns, flight: Flight) -> Spans:
     """Stretches from the first to the last chunk; the median is proportional to the tokens between them."""
     nothing = np.zeros(len(data.paced_tokens), bool)
-    return Spans(data.first_s, data.last_s, data.paced_tokens[:, None], nothing, flight)
+    met = _met(data, flight)
+    return Spans(data.first_s, data.last_s, met, data.paced_tokens[:, None], nothing, flight)
 
 
 def _aic(effect: PartEffect) -> float:
@@ -276,12 +289,9 @@ def alone(data: Columns, law: LoadLaw | None) -> Columns:
         return data
     flight = Flight(data.flights[0], data.flights[1])
     if law.acts == "at_admission":
-        load = flight.at(data.wire_s).astype(float)
-        return replace(
-            data,
-            prefill_s=data.prefill_s / law.prefill.factor(load),
-            pace_s=data.pace_s / law.pace.factor(load),
-        )
+        met = _met(data, flight)
+        alone_s = (data.prefill_s / law.prefill.factor(met), data.pace_s / law.pace.factor(met))
+        return replace(data, prefill_s=alone_s[0], pace_s=alone_s[1])
     prefilling, decoding = flight.clock(law.prefill), flight.clock(law.pace)
     paces_s = decoding.work(data.first_s, data.last_s) / np.maximum(data.paced_tokens, 1)
     return replace(

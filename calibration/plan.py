@@ -41,6 +41,7 @@ class Options:
     seed: int = 1
     ladder: tuple[int, ...] = ()  # calls in flight, rung by rung
     ladder_calls: int = 40  # of a rung, at least five for each in flight
+    past_saturation: bool = False  # climb on until the service refuses: where a machine's queue ends
 
     def __post_init__(self) -> None:
         counts = {"requests": self.requests_per_model, "blocks": self.blocks}

@@ -216,7 +216,8 @@ class Probe:
         rungs = state.rungs.setdefault(request.model, {})
         if state.rung != (request.model, request.rung):
             await self._drain()
-            if request.model not in state.ladders and (reason := is_saturated(rungs)):
+            stops = not self._plan.options.past_saturation and request.model not in state.ladders
+            if stops and (reason := is_saturated(rungs)):
                 state.ladders[request.model] = reason
             state.rung, state.started = (request.model, request.rung), 0
         while request.model not in state.ladders and state.stopped is None:

@@ -31,7 +31,8 @@ MIN_CALLS = 30
 _LONG = 32  # tokens after the first chunk from which a row says something
 _REFUSALS = (429, 503)
 _HELD = 0.25  # share of the most crowded time during which a number must have been decoded at once
-_OUTLIER = 0.5  # relative error
+_EXACT = 0.002  # relative error below which rows count alike
+_REWEIGHTED = 15
 _ROUNDS = 5
 
 
@@ -167,15 +168,19 @@ def _regress(calls: _Calls, figures: Floats, cap: int, instances: int) -> tuple[
     after = np.flatnonzero(calls.made - calls.head >= _LONG)
     x = _covariates(calls, calls.made - calls.head, calls.first_s, calls.last_s, instances)[after]
     y = (calls.last_s - calls.first_s)[after]
-    early = np.flatnonzero(_met(calls) <= max(1, cap * instances // 2))  # they found a place at once
+    early = np.flatnonzero(_met(calls) <= 1)  # they waited for nobody
+    if len(early) < MIN_CALLS:
+        early = np.flatnonzero(_met(calls) <= max(1, cap * instances // 2))  # they found a place at once
     reading = _covariates(calls, calls.head - 1, calls.sent_s, calls.first_s, instances)[early]
     reading -= _done_before(calls, figures)[early] / instances
     x, y = np.concatenate([x, reading]), np.concatenate([y, (calls.first_s - calls.sent_s)[early]])
     rows = x[y > 0] / y[y > 0, None]
-    figures, _ = nnls(rows, np.ones(len(rows)))
-    keep = np.abs(rows @ figures - 1) < _OUTLIER  # a stall of some other kind is no step
-    figures, _ = nnls(rows[keep], np.ones(int(keep.sum())))
-    return np.asarray(figures), float(np.median(np.abs(rows[keep] @ figures - 1)))
+    weight = np.ones(len(rows))
+    for _ in range(_REWEIGHTED):  # least absolute errors: rows of a quiet machine are exact, others are not
+        figures, _ = nnls(rows * weight[:, None], weight)
+        errors = np.abs(rows @ figures - 1)
+        weight = 1 / np.sqrt(np.maximum(errors, _EXACT))
+    return np.asarray(figures), float(np.median(errors))
 
 
 def _done_before(calls: _Calls, figures: Floats) -> Floats:
