@@ -83,6 +83,7 @@ def _app() -> Typer:
     import typer
 
     import calibration.cli
+    import calibration.drift_cli
     import dashboard.cli
     import profiles.cli
     import profiles.price_cli
@@ -103,6 +104,7 @@ def _app() -> Typer:
     )
     app.add_typer(sim.cli.app)
     app.add_typer(calibration.cli.app)
+    app.add_typer(calibration.drift_cli.app)
     app.add_typer(proflash_backtest_cli.app)
     app.add_typer(dashboard.cli.app)
     app.add_typer(sim.compare_cli.app)

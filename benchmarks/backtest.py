@@ -39,6 +39,7 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
+CALIBRATION = (600, 150)  # calls at light load, and of a step of the ladder
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
 CATALOG = load_catalog()
 PROFILE = CATALOG.model(MODEL, DAY)
@@ -118,8 +119,9 @@ async def measured(plan, service, **limits):
     return stored, result
 
 
-def calibrate(variant, seed, calls=600, ladder_calls=150):
+def calibrate(variant, seed):
     """The profile that the light load and the ladder give, and the samples."""
+    calls, ladder_calls = CALIBRATION
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
     light = (calls, 0.15 * variant.capacity_per_s, INPUTS, ANSWERS, ("low",))
     options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls,
