@@ -29,9 +29,8 @@ def test_predictions_hold_at_30_60_and_90_percent(name):
     for seed in (1, 2):
         rows = proof.judge(name, seed, calls=6_000)
         for share, row in rows:
-            print(
-                f"{name:<22}{seed:>3}{share:>6.0%}  {row.figure:<18}{row.level or '':<6}{row.error:+.3f}  {row.verdict}"
-            )
+            figure = f"{row.figure} {row.level or ''}"
+            print(f"{name:<22}{seed:>3}{share:>6.0%}  {figure:<22}{row.error:+.3f}  {row.verdict}")
         differs = [
             (share, row.figure, row.level, row.error) for share, row in rows if row.verdict == "differs"
         ]
