@@ -322,15 +322,15 @@ def scenarios(draw):
     timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
+    few = st.lists(events(timed, list(kinds), shops), max_size=3 if timed else 0)
+    found, escalates = draw(st.one_of(st.just([]), few)), "'cascade'" in str(routing)
     return scenario(
         shops,
         kinds,
         router_stale_s=draw(st.sampled_from([0.0, 0.0, 5.0])),
         routing=routing,
         limits_scopes=scopes,
-        events=draw(
-            st.one_of(st.just([]), st.lists(events(timed, list(kinds), shops), max_size=3 if timed else 0))
-        ),
+        events=[event for event in found if not (escalates and event["kind"] == "model_switch")],
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
