@@ -62,10 +62,10 @@ def _by_table(inputs: Tokens, outputs: Tokens, table: JointRanks, rng: Generator
 def rank_table(inputs: NDArray[np.int64], outputs: NDArray[np.int64]) -> list[list[float]]:
     """How a log's lengths go together: per mille of the requests by rank of input (rows) and output.
 
-    Twelve ranks, fewer below 1,152 requests; equal lengths are put in random order.
+    Twelve ranks, fewer below 288 requests; equal lengths are put in random order.
     """
     n = len(inputs)
-    size = int(np.clip(math.sqrt(n / 8), 2, 12))
+    size = int(np.clip(math.sqrt(n / 2), 4, 12))
     rng = np.random.default_rng(0)
     cells = [_ranks(values, rng) * size // n for values in (inputs, outputs)]
     found = np.zeros((size, size))
