@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sim.evaluations import Evaluation, evaluations_of
-from sim.scenario import Limits, PayAsYouGo, Provisioned, Scenario
+from sim.scenario import Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.scenario_batch import Batch
 from sim.scenario_caches import ContextCache, ExplicitCache, ResponseCache
 from sim.scenario_live import Live
@@ -124,6 +124,8 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         yield Assumption(f"{place.name}: answers are given again", "assumed", "scenario", note)
     if isinstance(spec, Batch):
         yield from _of_batch(place.name, spec)
+    if isinstance(spec, Instances):
+        yield from _of_instances(place.name, spec)
     if spec.latency is not None:
         yield Assumption(f"{place.name}: service time", "assumed", "scenario", f"{spec.latency.kind} law")
 
@@ -154,6 +156,20 @@ def _of_cache(place: Place, cache: ContextCache) -> Assumption:
         return Assumption(what, "assumed", "scenario", f"{note}; writing one is billed as input")
     what = f"{place.name}: prefixes kept {cache.life_s:g} s, found {cache.hit_chance:.0%} of the time"
     return Assumption(what, "assumed", "the provider promises neither", note)
+
+
+def _of_instances(name: str, spec: Instances) -> Iterator[Assumption]:
+    """What a scenario says of machines and platform: nobody publishes it for these models."""
+    if spec.batching is not None:
+        room = "no limit" if spec.batching.memory is None else f"{spec.batching.memory:,} tokens of memory"
+        note = f"step and prompt speeds as written, {room}; Google publishes neither for Gemini"
+        yield Assumption(f"{name}: speed and memory of an instance", "assumed", "scenario", note)
+    if spec.scaling is not None:
+        note = f"ready {spec.scaling.lag_s:g} s after the order, and paid from then on"
+        yield Assumption(f"{name}: provisioning", "assumed", "scenario", note)
+    if spec.failures is not None:
+        note = f"every {spec.failures.mtbf_s:g} s in the mean, for {spec.failures.mttr_s:g} s"
+        yield Assumption(f"{name}: failures of an instance", "assumed", "scenario", note)
 
 
 def _of_model(place: Place, evaluations: tuple[Evaluation, ...]) -> Iterator[Assumption]:

@@ -13,6 +13,7 @@ from small import catalog, constant, exponential, instances, request_class, run,
 from sim.audit import audit
 from sim.audit_instances import instance_checks
 from sim.costs import bill
+from sim.experiments.assumptions import assumptions_of
 from sim.records import Leave, Outcome, Reason
 from sim.scenario_file import parse_scenario
 from sim.world import resolve
@@ -241,3 +242,13 @@ def test_the_audit_sees_calls_on_instances_that_were_not_there(what):
         stays = replace(stays, machine=np.zeros_like(stays.machine))
     found = checks(spec, replace(records, instances=forged, stays=stays))
     assert what in found or (what == "nothing" and not found)
+
+
+def test_what_nobody_publishes_is_listed_as_assumed():
+    spec = batching(scaling=UP_AND_DOWN, failures={"mtbf_s": 5000.0, "mttr_s": 60.0})
+    listed = {a.what: a for a in assumptions_of(resolve(spec, catalog())) if a.what.startswith("q:")}
+    assert list(listed) == [
+        "q: speed and memory of an instance", "q: provisioning", "q: failures of an instance"
+    ]  # fmt: skip
+    assert {a.grade for a in listed.values()} == {"assumed"}
+    assert "20,000 tokens" in listed["q: speed and memory of an instance"].note
