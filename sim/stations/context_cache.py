@@ -278,7 +278,7 @@ class Remembering(Station):
     def cancel(self, call: Call, now: float) -> None:
         """See `Station.cancel`; a prompt whose first token had not come is not kept."""
         ready_s = self.first_token_s(call)
-        if now < ready_s:
+        if now < ready_s <= call.free_s:  # else nothing was to be left
             self._cache.take_back(call.request, ready_s)
         super().cancel(call, now)
 
