@@ -208,6 +208,19 @@ def test_any_run_passes_the_audit_that_replays_it(given_cache, service_s, timeou
     )
 
 
+def test_a_call_left_before_a_timeout_would_have_cut_it_has_kept_nothing():
+    """Its first token was never to come, so there is nothing to take back when its user leaves."""
+    spec = scenario(
+        {"q": payg(constant(10.0), context_cache=cache())},
+        {"a": request_class(1.0, prefixes=shared(), patience={"kind": "exponential", "mean": 2.0})},
+        client={"timeout_s": 5.0, "cancel_on_timeout": True, "max_attempts": 2},
+        duration_s=200.0,
+    )
+    records = audited(spec)
+    assert (records.requests.outcome == Outcome.ABANDONED).any()
+    assert not records.attempts.cached_tokens.any()
+
+
 def test_what_no_model_offers_is_refused_in_words():
     with pytest.raises(
         InputError, match=r"endpoints\.q\.context_cache: gemini-2\.0-flash has no implicit cache"
