@@ -20,8 +20,13 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 
-def batch_checks(records: Records, scenario: Scenario, place: Place, index: int) -> Iterator[Check]:
-    """Tokens enqueued, jobs at once, the order and times of handing in, and turnarounds of one endpoint."""
+def batch_checks(
+    records: Records, prompts: NDArray[np.int64], scenario: Scenario, place: Place, index: int
+) -> Iterator[Check]:
+    """Tokens enqueued, jobs at once, the order and times of handing in, and turnarounds of one endpoint.
+
+    ``prompts`` are those of all attempts as their models count them, begun or not.
+    """
     spec, a = place.spec, records.attempts
     assert isinstance(spec, Batch)  # audit_limits asks
     assert place.model is not None  # a batch endpoint names its model
@@ -42,7 +47,7 @@ def batch_checks(records: Records, scenario: Scenario, place: Place, index: int)
     yield check_rows(f"handing in, {place.name}", odd, "at no stroke and at no job's end")
     yield _turnarounds(records, place, jobs, len(rows))
     refused = (a.endpoint == index) & (a.reason == Reason.JOB_TOKENS)
-    small = refused & (records.workload.input_tokens[a.request] <= room)
+    small = refused & (prompts <= room)
     yield check_rows(f"refused by jobs, {place.name}", small, "would have fitted")
 
 

@@ -59,7 +59,7 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         if isinstance(place.spec, Live):
             yield from live_checks(records, place, index, catalog.platform.live)
         if isinstance(place.spec, Batch):
-            yield from batch_checks(records, scenario, place, index)
+            yield from batch_checks(records, prompts, scenario, place, index)
         if isinstance(place.spec, ResponseCache):
             yield from response_checks(records, place, index)
         if place.context_cache is not None:
