@@ -7,6 +7,8 @@ from small import constant, exponential, instances, payg, request_class, scenari
 
 FLASH, PRO = "gemini-3.8-flash", "gemini-3.1-pro-preview"
 
+ASSUMED = {"model": FLASH, "unit": "output_audio", "low": 1.0, "high": 9.0}
+
 laws = st.one_of(
     st.sampled_from([0.0, 0.2, 1.0]).map(constant),
     st.sampled_from([0.1, 2.0]).map(exponential),
@@ -169,6 +171,28 @@ arrivals = st.one_of(
     st.just({"kind": "fan_out", "jobs_per_s": 0.1, "queries": {"kind": "uniform", "low": 1.0, "high": 20.0}}),
     st.just({"kind": "population", "users": 7, "think_s": exponential(4.0)}),
 )
+media = st.fixed_dictionaries(
+    {"images": st.sampled_from([0.0, 2.0]).map(constant)},
+    optional={
+        "resolution": st.sampled_from(["low", "medium", "high"]),
+        "video_s": st.just(exponential(9.0)),
+        "audio_s": st.sampled_from([0.0, 40.3]).map(constant),
+        "pdf_pages": st.just({"kind": "uniform", "low": 0.0, "high": 5.0}),
+    },
+)
+tools = st.fixed_dictionaries(
+    {"searches": st.sampled_from([0.0, 1.0, 30.0]).map(constant)},
+    optional={
+        "maps": st.just(constant(1.0)),
+        "embedding": st.just({"model": "gemini-embedding-001", "tokens": exponential(20.0)}),
+    },
+)
+beside = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({}, optional={"media": media, "tools": tools}).map(
+        lambda found: found | {"needs": {"modalities": ["text", "image", "video", "audio", "pdf"]}}
+    ),
+)
 classes = st.builds(
     request_class,
     arrivals=arrivals,
@@ -221,7 +245,7 @@ again = st.sampled_from([{}, {}, {"every_s": 60.0}, {"mtbf_s": 30.0}])
 
 
 @st.composite
-def events(draw, names, kinds, shops):
+def events(draw, names, kinds, shops, switches=True):
     """One event that may name any endpoint or class."""
     by_law = [name for name in names if shops[name]["buy"] == "payg" and "model" in shops[name]]
     switchable = [name for name in by_law if "context_cache" not in shops[name]]
@@ -248,7 +272,7 @@ def events(draw, names, kinds, shops):
     lossy = [name for name in names if shops[name]["buy"] == "instances" and "preemptive" not in shops[name]]
     if lossy:
         fields["instance_loss"] = {"endpoint": st.sampled_from(lossy), "count": st.integers(1, 3)}
-    if switchable:
+    if switchable and switches:
         fields["model_switch"] = {
             "endpoint": st.sampled_from(switchable),
             "model": st.sampled_from([FLASH, PRO]),
@@ -318,22 +342,26 @@ def scenarios(draw):
     routing = draw(wrapped(draw(routings(names)), names, able))
     if draw(st.booleans()):
         routing = draw(wrapped(routing, names, able)) if routing["policy"] in ("static", "split") else routing
-    kinds = {f"c{k}": draw(classes) for k in range(draw(st.integers(1, 3)))}
+    kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
     timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
-    few = st.lists(events(timed, list(kinds), shops), max_size=3 if timed else 0)
-    found, escalates = draw(st.one_of(st.just([]), few)), "'cascade'" in str(routing)
+    seen = any("media" in kind for kind in kinds.values())
+    one = events(timed, list(kinds), shops, switches=not seen and "cascade" not in str(routing))
+    happenings = st.one_of(st.just([]), st.lists(one, max_size=3 if timed else 0))
     return scenario(
         shops,
         kinds,
         router_stale_s=draw(st.sampled_from([0.0, 0.0, 5.0])),
         routing=routing,
         limits_scopes=scopes,
-        events=[event for event in found if not (escalates and event["kind"] == "model_switch")],
+        events=draw(happenings),
         client=draw(clients),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
+        free_allowance_share=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        runs_per_month=draw(st.sampled_from([None, 21.0, 5_000.0])),
+        assume_prices=draw(st.sampled_from([[], [ASSUMED]])),
         start=draw(st.sampled_from(["2026-11-22T00:00:00", "2026-11-01T08:59:13", "2027-01-01T07:59:59.25"])),
         study={"drain": draw(st.booleans())},
     )
