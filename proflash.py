@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
 from profiles.schema import ModelProfile
-from sim.audit_result import Audit, AuditError
-from sim.bill import Bill
-from sim.costs import bill
+from sim.audit.result import Audit, AuditError
 from sim.engine.run import simulate
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import StudyRun, compare, differences, study
+from sim.money.bill import Bill
+from sim.money.costs import bill
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary
 from sim.policies import RoutingPolicy, policy
 from sim.records import Records
-from sim.scenario import Scenario
-from sim.scenario_file import load_scenario, parse_scenario, preset_names
-from sim.stats import Estimate
+from sim.scenario.file import load_scenario, parse_scenario, preset_names
+from sim.scenario.spec import Scenario
 from sim.store import load_run, save_run
-from sim.summary import Summary
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -88,12 +88,12 @@ def _app() -> Typer:
     import profiles.cli
     import profiles.price_cli
     import proflash_backtest_cli
-    import sim.cli
-    import sim.compare_cli
-    import sim.limits_cli
-    import sim.money_cli
-    import sim.resilience_cli
-    import sim.workload_cli
+    import sim.commands.cli
+    import sim.commands.compare_cli
+    import sim.commands.limits_cli
+    import sim.commands.money_cli
+    import sim.commands.resilience_cli
+    import sim.commands.workload_cli
 
     app = typer.Typer(
         name="proflash",
@@ -102,18 +102,18 @@ def _app() -> Typer:
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.add_typer(sim.cli.app)
+    app.add_typer(sim.commands.cli.app)
     app.add_typer(calibration.cli.app)
     app.add_typer(calibration.drift_cli.app)
     app.add_typer(proflash_backtest_cli.app)
     app.add_typer(dashboard.cli.app)
-    app.add_typer(sim.compare_cli.app)
-    app.add_typer(sim.limits_cli.app)
-    app.add_typer(sim.money_cli.app)
-    app.add_typer(sim.resilience_cli.app)
+    app.add_typer(sim.commands.compare_cli.app)
+    app.add_typer(sim.commands.limits_cli.app)
+    app.add_typer(sim.commands.money_cli.app)
+    app.add_typer(sim.commands.resilience_cli.app)
     app.add_typer(profiles.price_cli.app)
     app.add_typer(profiles.cli.app, name="profiles")
-    app.add_typer(sim.workload_cli.app, name="workload")
+    app.add_typer(sim.commands.workload_cli.app, name="workload")
     return app
 
 

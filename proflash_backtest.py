@@ -19,14 +19,14 @@ from calibration.samples import Sample
 from calibration.spend import cost_pusd
 from profiles.catalog import Catalog
 from profiles.schema import ModelProfile
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import run_load
 from sim.luck import Luck
+from sim.money.costs import bill
 from sim.records import Outcome, Records
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.workload.given import Given, given_load
-from sim.world import World, resolve
+from sim.world.places import World, resolve
 
 _SERVICE = "service"
 _MIN_TOKENS = 32  # decoded after the first, for a pace: what calibration asks of a measured call

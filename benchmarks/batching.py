@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from profiles.catalog import load_catalog
 from sim.engine.build import build_floor
 from sim.luck import Luck
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.workload.sample import sample
-from sim.world import resolve
+from sim.world.places import resolve
 
 RATE_PER_S, TOKENS, MAX_BATCH = 3.6, 250.0, 32
 

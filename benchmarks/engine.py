@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from profiles.catalog import load_catalog
 from sim.engine.run import simulate_world
-from sim.scenario_file import parse_scenario
-from sim.world import resolve
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 RATE_PER_S, MEAN_S, SERVERS = 6.4, 1.0, 8
 

@@ -24,7 +24,7 @@ from zoo import LARGE, ROOM, ZOO, errors, lengths, parts
 
 from profiles.yaml_io import to_yaml
 from sim.luck import Luck
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.workload.fit import fit_scenario
 from sim.workload.importers import import_log
 from sim.workload.loads import Load, of_workload

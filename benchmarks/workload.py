@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sim.luck import Luck
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 from sim.workload.sample import sample
 
 PILOT = 100_000

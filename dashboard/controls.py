@@ -21,8 +21,8 @@ from dashboard.knobs import (
     steerable,
 )
 from dashboard.text import plain
-from sim.scenario import Scenario
-from sim.scenario_file import dump_scenario, scenario_hash
+from sim.scenario.file import dump_scenario, scenario_hash
+from sim.scenario.spec import Scenario
 
 DEFAULT_PRESET = "enterprise_day"
 _HELP = {

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from profiles.errors import InputError
 from sim.policies.text import read_routing, ready_policies, write_routing
-from sim.scenario import Scenario
-from sim.scenario_file import load_scenario, parse_scenario, preset_names
+from sim.scenario.file import load_scenario, parse_scenario, preset_names
+from sim.scenario.spec import Scenario
 
 Knob = Literal["traffic", "answers", "difficulty"]
 

@@ -14,12 +14,12 @@ from dashboard.session import Drawn
 from dashboard.text import plain
 from sim.experiments.plan import Option, Plan
 from sim.experiments.recommend import Requirement
+from sim.outcome.stats import Estimate
 from sim.report import figures, tables, words
 from sim.report.content import BillView, Content, content_of
 from sim.report.figures import Metric
 from sim.report.tables import Table
-from sim.scenario import Scenario
-from sim.stats import Estimate
+from sim.scenario.spec import Scenario
 
 Colour = Literal["off", "blue", "orange"]
 _CARD_PX = 205  # below that a metric would be cut short

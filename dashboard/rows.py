@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from sim.experiments.plan import Option, Plan
 from sim.experiments.recommend import Requirement
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import SliceSummary, Summary
 from sim.report.figures import Metric, SloLine
-from sim.scenario import Scenario
-from sim.stats import Estimate
-from sim.summary import SliceSummary, Summary
+from sim.scenario.spec import Scenario
 
 ALL = "all requests"
 METRICS: dict[Metric, str] = {

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from profiles.errors import InputError, nearest
 from sim.luck import Luck
-from sim.scenario import Range, Scenario
+from sim.scenario.spec import Range, Scenario
 
 Path = tuple[str | int, ...]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.luck import Luck
 from sim.records import Attempts, Records, Requests, StationLog, Usage
-from sim.scenario_labels import LABELS
-from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra
+from sim.scenario.labels import LABELS
+from sim.scenario.media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra
 from sim.store import Columns, StoredRun
 from sim.workload.columns import OPTIONAL, Labels, Workload
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from profiles.yaml_io import read_yaml
+from sim.outcome.summary import Summary
 from sim.records import Attempts, Records, Requests
-from sim.scenario import Scenario
-from sim.scenario_file import dump_scenario, parse_scenario
-from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS
-from sim.summary import Summary
+from sim.scenario.file import dump_scenario, parse_scenario
+from sim.scenario.media import MEDIA_COLUMNS, TOOL_COLUMNS
+from sim.scenario.spec import Scenario
 
 SCENARIO, SUMMARY, PROVENANCE = "scenario.yaml", "summary.json", "provenance.json"
 REQUESTS, ATTEMPTS, USAGE = "requests.parquet", "attempts.parquet", "usage.parquet"

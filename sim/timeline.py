@@ -13,8 +13,7 @@ from functools import reduce
 from typing import Any, Generic, TypeVar
 
 from sim.luck import Luck
-from sim.scenario import Scenario
-from sim.scenario_events import (
+from sim.scenario.events import (
     Brownout,
     Errors,
     Event,
@@ -26,6 +25,7 @@ from sim.scenario_events import (
     QuotaCut,
     Spike,
 )
+from sim.scenario.spec import Scenario
 
 T = TypeVar("T")
 E = TypeVar("E")

@@ -24,7 +24,7 @@ HOMES = {  # the only files, by prefix, that may import a package
     "plotly": ("sim/report/", "dashboard/"),
     "jinja2": ("sim/report/",),
     "pyarrow": ("sim/",),
-    "rich": ("sim/console.py", "sim/progress.py"),
+    "rich": ("sim/commands/console.py", "sim/commands/progress.py"),
 }
 COMMANDS = ("typer", "rich")  # at home in every command module
 ONE_FILE = ("google",)  # one client file

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import proflash
-from sim.scenario_file import dump_scenario
+from sim.scenario.file import dump_scenario
 
 SMALL = ["--set", "duration_s=600.0", "--replications", "2"]
 

@@ -11,8 +11,6 @@ from functools import partial
 import numpy as np
 
 from profiles.schema import Throughput
-from sim.abilities import by_request
-from sim.batch_rules import enqueued_room
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
 from sim.engine.client import Client
 from sim.engine.clock import Clock
@@ -23,20 +21,19 @@ from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
 from sim.engine.spending import CallPrices
 from sim.engine.tracked import TrackedClient
-from sim.live_rules import session_limits
-from sim.orders import gsus_over_time
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
 from sim.policies.oracle import Oracle, Truth
 from sim.policies.stale import StaleLevel
 from sim.policies.view import EndpointFacts, EndpointView, Level, MediaTokens, Requests, System
+from sim.quality.abilities import by_request
 from sim.records import Lane
-from sim.scenario import Instances, PayAsYouGo, Provisioned, Scenario
-from sim.scenario_batch import Batch
-from sim.scenario_caches import ResponseCache
-from sim.scenario_classes import RequestType
-from sim.scenario_events import Event
-from sim.scenario_live import Live
+from sim.scenario.batch import Batch
+from sim.scenario.caches import ResponseCache
+from sim.scenario.classes import RequestType
+from sim.scenario.events import Event
+from sim.scenario.live import Live
+from sim.scenario.spec import Instances, PayAsYouGo, Provisioned, Scenario
 from sim.stations.admission import Limiters, Meters, meters
 from sim.stations.base import Services, Station
 from sim.stations.batch_jobs import JobStation, turnarounds
@@ -53,7 +50,10 @@ from sim.stations.service import too_long
 from sim.stations.traits import give_booking, give_releasing
 from sim.timeline import Spell, Steps, cut_of, timeline
 from sim.workload.columns import Workload
-from sim.world import UNLIMITED, Place, World, facts_of
+from sim.world.batch_rules import enqueued_room
+from sim.world.live_rules import session_limits
+from sim.world.orders import gsus_over_time
+from sim.world.places import UNLIMITED, Place, World, facts_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.events import Laws
-from sim.scenario_caches import ContextCache, ExplicitCache
+from sim.scenario.caches import ContextCache, ExplicitCache
 from sim.stations.base import Station
 from sim.stations.context_cache import (
     ImplicitPrefixes,
@@ -22,7 +22,7 @@ from sim.stations.context_cache import (
 from sim.stations.payg import PaygStation
 from sim.stations.provisioned import ProvisionedStation
 from sim.workload.columns import Workload
-from sim.world import Place
+from sim.world.places import Place
 
 Floats = NDArray[np.float64]
 

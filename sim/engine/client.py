@@ -13,7 +13,7 @@ from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
 from sim.records import Kind, Outcome, Reason
-from sim.scenario import Client as ClientSpec
+from sim.scenario.spec import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import InputError
-from sim.abilities import by_request
 from sim.engine.gates import Gate, Pacer
 from sim.engine.hedger import Hedger
 from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
-from sim.scenario import Scenario
+from sim.quality.abilities import by_request
+from sim.quality.verdicts import cascade_of, verdicts, verifier_s
+from sim.scenario.spec import Scenario
 from sim.stations.line import make_line
-from sim.verdicts import cascade_of, verdicts, verifier_s
 from sim.workload.columns import Workload
 from sim.workload.patience import patience_s
-from sim.world import World
+from sim.world.places import World
 
 Floats = NDArray[np.float64]
 

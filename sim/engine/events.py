@@ -8,8 +8,8 @@ from typing import Any
 
 from profiles.schema import ModelProfile
 from sim.luck import Luck
-from sim.scenario_caches import ResponseCache
-from sim.scenario_events import Errors
+from sim.scenario.caches import ResponseCache
+from sim.scenario.events import Errors
 from sim.stations.eventful import Calendar
 from sim.stations.service import Service, draw_service, too_long
 from sim.timeline import (
@@ -24,7 +24,7 @@ from sim.timeline import (
     steps,
 )
 from sim.workload.columns import Workload
-from sim.world import Place
+from sim.world.places import Place
 
 Spells = Iterable[Spell[Any]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim.engine.client import Client
-from sim.scenario_caches import ResponseCache
+from sim.scenario.caches import ResponseCache
 from sim.stations.base import Call, Station
 from sim.stations.response_cache import Memory
 from sim.workload.columns import Workload

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from sim.scenario import Pacing
+from sim.scenario.spec import Pacing
 from sim.stations.base import Call
 from sim.stations.line import Line
 

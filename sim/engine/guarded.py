@@ -12,7 +12,7 @@ from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Requests, System
 from sim.records import Kind, Outcome
-from sim.scenario import Client as ClientSpec
+from sim.scenario.spec import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 

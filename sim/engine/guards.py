@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from sim.scenario import AdaptiveThrottle as ThrottleSpec
-from sim.scenario import CircuitBreaker as BreakerSpec
-from sim.scenario import RetryBudget as BudgetSpec
+from sim.scenario.spec import AdaptiveThrottle as ThrottleSpec
+from sim.scenario.spec import CircuitBreaker as BreakerSpec
+from sim.scenario.spec import RetryBudget as BudgetSpec
 
 
 class RetryBudget:

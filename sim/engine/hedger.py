@@ -8,7 +8,7 @@ from collections import deque
 
 from sim.engine.guards import RetryBudget
 from sim.policies.hedged import Hedged
-from sim.scenario import RetryBudget as BudgetSpec
+from sim.scenario.spec import RetryBudget as BudgetSpec
 
 ENOUGH = 20  # first-token times without which a percentile is not known
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sim.engine.client import Client
 from sim.engine.clock import Clock, Timer
-from sim.scenario import Instances, Scenario
-from sim.scenario_events import InstanceLoss
+from sim.scenario.events import InstanceLoss
+from sim.scenario.spec import Instances, Scenario
 from sim.stations.autoscaler import Autoscaler, timetable
 from sim.stations.balancing import balancer
 from sim.stations.base import Services, Station
@@ -22,7 +22,7 @@ from sim.stations.preemptive import PreemptiveStation
 from sim.stations.slots import SlotFleet
 from sim.timeline import Spell, of_kind
 from sim.workload.columns import Workload
-from sim.world import Place, comes_and_goes
+from sim.world.places import Place, comes_and_goes
 
 Managed = SlotFleet | BatchingFleet
 

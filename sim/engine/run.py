@@ -12,10 +12,10 @@ from sim.engine.collect import collect
 from sim.inputs import sample_inputs
 from sim.luck import Luck
 from sim.records import Records
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 from sim.workload.columns import Workload
 from sim.workload.sample import sample
-from sim.world import World, resolve
+from sim.world.places import World, resolve
 
 
 def simulate(scenario: Scenario, replication: int = 0, catalog: Catalog | None = None) -> Records:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.errors import InputError
 from profiles.offers import TokenUnit
-from sim.scenario import Scenario
+from sim.money.tariff import DAY_S, Seller, midnight_utc, sellers
+from sim.scenario.spec import Scenario
 from sim.stations.base import Call, Services
 from sim.stations.prompts import Prompts
-from sim.tariff import DAY_S, Seller, midnight_utc, sellers
 from sim.workload.columns import Workload
 
 Ints = NDArray[np.int64]

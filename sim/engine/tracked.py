@@ -17,7 +17,7 @@ from sim.engine.guarded import GuardedClient
 from sim.policies import predict
 from sim.policies.view import Requests
 from sim.records import Kind, Outcome, Reason
-from sim.scenario import Client as ClientSpec
+from sim.scenario.spec import Client as ClientSpec
 from sim.stations.base import Call
 from sim.workload.columns import Workload
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sim.evaluations import Evaluation, evaluations_of
-from sim.scenario import Instances, Limits, PayAsYouGo, Provisioned, Scenario
-from sim.scenario_batch import Batch
-from sim.scenario_caches import ContextCache, ExplicitCache, ResponseCache
-from sim.scenario_live import Live
-from sim.scenario_prices import AssumedPrice
+from sim.quality.evaluations import Evaluation, evaluations_of
+from sim.scenario.batch import Batch
+from sim.scenario.caches import ContextCache, ExplicitCache, ResponseCache
+from sim.scenario.live import Live
+from sim.scenario.prices import AssumedPrice
+from sim.scenario.spec import Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.timeline import what, when
-from sim.world import UNLIMITED, Place, World
+from sim.world.places import UNLIMITED, Place, World
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ from profiles.errors import InputError
 from profiles.money import PUSD_PER_USD
 from sim.experiments.executors import Progress
 from sim.experiments.study import StudyRun, compare, study
+from sim.outcome.stats import Estimate, over_replications
+from sim.outcome.summary import RunResult
 from sim.policies.base import build_policy, layers
 from sim.policies.cascade import Cascade
 from sim.policies.static import Static
-from sim.scenario import Scenario
-from sim.scenario_events import Errors
-from sim.stats import Estimate, over_replications
-from sim.summary import RunResult
+from sim.scenario.events import Errors
+from sim.scenario.spec import Scenario
 
 ESCALATION_SCHEMA = "proflash/escalation/v1"
 REFUSED = (0.0, 0.25, 0.5, 1.0)  # shares of the calls to the second model that are refused

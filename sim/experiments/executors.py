@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import pinned, simulate_world, with_inputs
+from sim.money.costs import bill
+from sim.outcome.summary import RunResult, reduce_run
 from sim.policies.files import load_policy_file, loaded_files
 from sim.records import Records
-from sim.summary import RunResult, reduce_run
-from sim.world import World
+from sim.world.places import World
 
 Progress = Callable[[int, int], None]  # (done, of)
 
@@ -30,7 +30,7 @@ class Task:
 def run_replication(world: World, replication: int, inputs: int | None = None) -> tuple[RunResult, Records]:
     """Simulate, bill, audit and reduce one replication, with the ranges as replication ``inputs`` draws them.
 
-    Raises `sim.audit.AuditError` when the run does not add up: a failed audit is a failed run.
+    Raises `sim.audit.checks.AuditError` when the run does not add up: a failed audit is a failed run.
     """
     world = with_inputs(world, replication) if inputs is None else pinned(world, inputs)
     records = simulate_world(world, replication)

@@ -17,10 +17,10 @@ from sim.luck import Luck
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import Decision, inside, prepared
 from sim.policies.view import EndpointView, Idle, Request, Requests, System
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 from sim.workload.columns import Workload
 from sim.workload.sample import sample
-from sim.world import World, facts_of
+from sim.world.places import World, facts_of
 
 _SAMPLE = 200  # requests of a class that are asked about
 _OWN = "a rule of its own"

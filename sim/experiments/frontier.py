@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from sim.experiments.recommend import Requirement, requirements
 from sim.experiments.study import StudyRun, difference_of, figure
-from sim.stats import Estimate, sorted_quantile
-from sim.summary import RunResult
+from sim.outcome.stats import Estimate, sorted_quantile
+from sim.outcome.summary import RunResult
 
 COMPARISON_SCHEMA = "proflash/comparison/v1"
 

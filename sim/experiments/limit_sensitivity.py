@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from profiles.errors import InputError
+from sim.experiments.limiter_variants import limiter_variants
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import study
-from sim.limiter_variants import limiter_variants
-from sim.scenario import Scenario
-from sim.stats import Estimate
-from sim.summary import Summary
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary
+from sim.scenario.spec import Scenario
 
 SENSITIVITY_SCHEMA = "proflash/sensitivity/v1"
 

@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from profiles.errors import InputError
 from profiles.freshness import end_warning
 from profiles.prices import Service
-from sim.commitments import commitments
 from sim.experiments.spend_caps import caps
-from sim.scenario import PayAsYouGo
-from sim.scenario_batch import Batch
-from sim.world import Place, World
+from sim.money.commitments import commitments
+from sim.scenario.batch import Batch
+from sim.scenario.spec import PayAsYouGo
+from sim.world.places import Place, World
 
 _HORIZON = timedelta(days=31)
 

@@ -18,10 +18,10 @@ from sim.experiments.outlook import outlook
 from sim.experiments.recommend import Requirement, Verdicts, recommend, requirements
 from sim.experiments.spend_caps import spend_warnings
 from sim.experiments.study import StudyRun, compare, differences
-from sim.scenario import Scenario
-from sim.stats import Estimate
-from sim.summary import Summary
-from sim.world import World
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary
+from sim.scenario.spec import Scenario
+from sim.world.places import World
 
 PLAN_SCHEMA = "proflash/plan/v1"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary
 from sim.report import words
-from sim.scenario import Scenario
-from sim.stats import Estimate
-from sim.summary import Summary
+from sim.scenario.spec import Scenario
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from profiles.catalog import Catalog
 from profiles.errors import InputError
 from sim.engine.run import run_load
 from sim.luck import Luck
-from sim.metrics import meets_slo
-from sim.scenario import RetryBudget, Scenario
+from sim.outcome.metrics import meets_slo
+from sim.scenario.spec import RetryBudget, Scenario
 from sim.workload.columns import Workload
 from sim.workload.sample import sample
-from sim.world import World, resolve
+from sim.world.places import World, resolve
 
 RECOVERY_SCHEMA = "proflash/recovery/v1"
 RECOVERED = 0.9  # of the goodput the same load has without a trigger

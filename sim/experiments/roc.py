@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from profiles.errors import InputError
 from sim.luck import Luck
 from sim.policies.view import complexity_scores
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 from sim.workload.sample import sample
 
 Floats = NDArray[np.float64]

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from profiles.catalog import Catalog
 from profiles.money import PUSD_PER_USD
 from profiles.platform import ApiTier
-from sim.bill import Line
-from sim.costs import HOURS_PER_MONTH
-from sim.scenario import PayAsYouGo, Scenario
-from sim.summary import Summary
-from sim.world import World
+from sim.money.bill import Line
+from sim.money.costs import HOURS_PER_MONTH
+from sim.outcome.summary import Summary
+from sim.scenario.spec import PayAsYouGo, Scenario
+from sim.world.places import World
 
 _TEN_MINUTES_S = 600.0
 

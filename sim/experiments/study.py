@@ -12,12 +12,12 @@ from sim.engine.run import simulate_world
 from sim.experiments.executors import Progress, Task, run_tasks
 from sim.inputs import drawn_inputs
 from sim.luck import Luck
+from sim.outcome.spread import Spread, spread_of
+from sim.outcome.stats import Estimate, paired_difference
+from sim.outcome.summary import RunResult, Summary, summarise
 from sim.records import Records
-from sim.scenario import Scenario
-from sim.spread import Spread, spread_of
-from sim.stats import Estimate, paired_difference
-from sim.summary import RunResult, Summary, summarise
-from sim.world import World, resolve
+from sim.scenario.spec import Scenario
+from sim.world.places import World, resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from profiles.errors import InputError, nearest
 from sim.policies.view import Request, System
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 
 EndpointName = Annotated[str, "the name of an endpoint"]
 RoutingBlock = Annotated[dict[str, Any], "the routing block of another policy"]

@@ -12,7 +12,7 @@ from sim.distributions import Distribution
 from sim.policies.base import EndpointName, RoutingBlock, RoutingPolicy, build_policy, policy, prepared
 from sim.policies.view import Request, System
 from sim.records import Kind
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 
 
 @policy("cascade")

@@ -12,7 +12,7 @@ from pydantic import Field
 from sim.policies import predict
 from sim.policies.base import EndpointName, RoutingBlock, RoutingPolicy, build_policy, policy, prepared
 from sim.policies.view import Request, System
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 
 
 @policy("defer")

@@ -16,7 +16,7 @@ from pydantic import Field
 from profiles.errors import InputError
 from sim.policies.base import EndpointName, RoutingBlock, RoutingPolicy, build_policy, policy, prepared
 from sim.policies.view import Narrowed, Request, System
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 
 Classes = Mapping[str, RequestClass]
 

@@ -12,7 +12,7 @@ from profiles.money import PUSD_PER_USD
 from sim.policies import predict
 from sim.policies.base import EndpointName, policy
 from sim.policies.view import Request, System
-from sim.scenario import RequestClass
+from sim.scenario.spec import RequestClass
 
 HOURS_PER_MONTH = 730.0
 

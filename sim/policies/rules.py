@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sim.policies.base import Decision, EndpointName, policy
 from sim.policies.view import EndpointFacts, EndpointView, Request, System
-from sim.scenario import Needs, RequestClass
+from sim.scenario.spec import Needs, RequestClass
 
 
 @policy("rules")

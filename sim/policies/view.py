@@ -15,8 +15,8 @@ import numpy as np
 
 from profiles.prices import RateCard
 from sim.records import Kind, Outcome
-from sim.scenario import RequestClass
-from sim.scenario_labels import GOVERNANCE
+from sim.scenario.labels import GOVERNANCE
+from sim.scenario.spec import RequestClass
 from sim.workload.columns import Workload
 
 

@@ -1,1 +1,1 @@
-"""Shipped scenarios: read them with ``sim.scenario_file.load_scenario(name)``."""
+"""Shipped scenarios: read them with ``sim.scenario.file.load_scenario(name)``."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sim.experiments.plan import Plan
+from sim.outcome.summary import Summary
 from sim.report import words
 from sim.report.content import options_of
 from sim.report.figures import (
@@ -24,8 +25,7 @@ from sim.report.figures import (
 )
 from sim.report.tables import Table, composition_table, latency_table, series_table
 from sim.report.time_plot import over_time
-from sim.scenario import Scenario
-from sim.summary import Summary
+from sim.scenario.spec import Scenario
 
 
 @dataclass(frozen=True, slots=True)

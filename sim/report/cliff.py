@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sim.burst_cliff import CliffPoint
+from sim.experiments.burst_cliff import CliffPoint
 from sim.report.looks import GREY, INKS, LEGEND, Theme, describe, lay_out, safe
 
 

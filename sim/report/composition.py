@@ -1,13 +1,13 @@
-"""What a month's bill is made of: the mean bill of a run, brought to a month the way `sim.costs` does."""
+"""What a month's bill is made of: the mean bill of a run, brought to a month as `sim.money.costs` does it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from profiles.money import PUSD_PER_USD
-from sim.bill import FIXED, Line
-from sim.costs import HOURS_PER_MONTH
-from sim.summary import Summary
+from sim.money.bill import FIXED, Line
+from sim.money.costs import HOURS_PER_MONTH
+from sim.outcome.summary import Summary
 
 
 def monthly_by_unit(summary: Summary, duration_s: float | None = None) -> dict[str, float] | None:

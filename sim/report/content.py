@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sim.experiments.assumptions import Assumption, assumptions_of
 from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement, describe, requirements
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary, Verdict
 from sim.report import words
 from sim.report.extras import extra_tables
 from sim.report.tables import (
@@ -25,9 +27,7 @@ from sim.report.tables import (
     spread_table,
     verdict_table,
 )
-from sim.scenario import Scenario
-from sim.stats import Estimate
-from sim.summary import Summary, Verdict
+from sim.scenario.spec import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _slo(name: str, verdict: Verdict) -> Requirement:
 
 
 def _taken_as_given(scenario: Scenario) -> tuple[Assumption, ...]:
-    from sim.world import resolve
+    from sim.world.places import resolve
 
     return assumptions_of(resolve(scenario))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import Summary
 from sim.report import words
 from sim.report.tables import Cell, Table
-from sim.stats import Estimate
-from sim.summary import Summary
 
 
 def extra_tables(summary: Summary, label: str | None = None) -> tuple[Table, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from sim.experiments.plan import Option, Plan
+from sim.outcome.summary import PERCENTILES, Summary
 from sim.report import words
 from sim.report.composition import monthly_by_unit
 from sim.report.looks import (
@@ -40,7 +41,6 @@ from sim.report.looks import (
     unit_marker,
     wrapped,
 )
-from sim.summary import PERCENTILES, Summary
 
 __all__ = [
     "METRICS",

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.experiments.plan import Plan
+from sim.outcome.summary import Summary
 from sim.report.content import content_of
-from sim.scenario import Scenario
-from sim.summary import Summary
+from sim.scenario.spec import Scenario
 
 if TYPE_CHECKING:
     from sim.report.charts import Chart

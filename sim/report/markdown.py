@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from sim.experiments.plan import Plan
+from sim.outcome.summary import Summary
 from sim.report.content import Content, content_of
 from sim.report.tables import Cell, Table
-from sim.scenario import Scenario
-from sim.summary import Summary
+from sim.scenario.spec import Scenario
 
 _MARKS = re.compile(r"([\\`*_\[\]|~#$!])")
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sim.bill import Line, Node, sold_by, tree
 from sim.experiments.plan import Plan
 from sim.experiments.recommend import Requirement
-from sim.load_summary import LoadSummary
+from sim.money.bill import Line, Node, sold_by, tree
+from sim.outcome.load_summary import LoadSummary
+from sim.outcome.series import Happening, Series
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import PERCENTILES, Summary
 from sim.report import words
 from sim.report.composition import monthly_by_unit
 from sim.report.words import clock, span
-from sim.series import Happening, Series
-from sim.stats import Estimate
-from sim.summary import PERCENTILES, Summary
 
 Requirements = Mapping[str, Sequence[Requirement]]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sim.outcome.series import Happening, Series
 from sim.report.looks import GREY, INKS, LEGEND, Ink, Theme, describe, lay_out
 from sim.report.words import span
-from sim.series import Happening, Series
 
 _MANY = 12  # events, from which on they are no longer numbered
 _BAND = "rgba(213,94,0,0.14)"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from profiles.money import format_usd
-from sim.series import Happening
-from sim.stats import LEVEL, Estimate
+from sim.outcome.series import Happening
+from sim.outcome.stats import LEVEL, Estimate
 
 KINDS = {"first": "first calls", "retry": "retries", "hedge": "hedges", "escalation": "escalations"}
 UNKNOWN = "unknown"

@@ -10,8 +10,8 @@ from profiles.files import write_atomically
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
-    from sim.scenario import Scenario
-    from sim.summary import Summary
+    from sim.outcome.summary import Summary
+    from sim.scenario.spec import Scenario
 
 FORMATS = ("html", "md", "json")
 
@@ -62,7 +62,7 @@ def load_result(folder: Path) -> tuple[Plan | Summary, Scenario | None]:
 
 def _scenario(folder: Path) -> Scenario | None:
     from profiles.yaml_io import read_yaml
-    from sim.scenario_file import parse_scenario
+    from sim.scenario.file import parse_scenario
     from sim.store import SCENARIO
 
     path = folder / SCENARIO

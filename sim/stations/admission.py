@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from profiles.money import PUSD_PER_USD
 from sim.records import Reason
-from sim.scenario import Limits
+from sim.scenario.spec import Limits
 from sim.stations.limiters import (
     CalendarWindow,
     FixedWindow,

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from sim.engine.clock import Clock, Timer
-from sim.scenario import Scenario
-from sim.scenario_instances import Scaling, Scheduled, Target
+from sim.scenario.instances import Scaling, Scheduled, Target
+from sim.scenario.spec import Scenario
 from sim.stations.fleet import Fleet
 
 _DAYS = {"daily": range(7), "weekdays": range(5), "weekends": range(5, 7)}

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from sim.luck import counted_uniform
-from sim.scenario_instances import Batching
+from sim.scenario.instances import Batching
 from sim.stations.base import Call
 from sim.stations.machine import Machine
 

@@ -23,7 +23,7 @@ from sim.distributions import Distribution
 from sim.engine.clock import Clock, Timer
 from sim.luck import Luck
 from sim.records import Outcome, Reason
-from sim.scenario_batch import Batch
+from sim.scenario.batch import Batch
 from sim.stations.base import Call, Caller, Services, Station, Worked
 
 _BLOCK = 256

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sim.engine.clock import Clock, Timer
 from sim.records import Leave, Outcome, Reason, Usage
-from sim.scenario import Instances
+from sim.scenario.spec import Instances
 from sim.stations.balancing import Balancer
 from sim.stations.base import Call, Caller, Services, Station, Worked
 from sim.stations.growth import GrowingMachine

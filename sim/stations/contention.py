@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from sim.luck import Luck, counted_uniform
-from sim.scenario import Contention, Scenario
+from sim.scenario.spec import Contention, Scenario
 from sim.timeline import Steps
 
 MINUTE_S = 60.0

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from profiles.schema import ModelProfile
 from sim.luck import Luck
 from sim.records import Usage
-from sim.scenario_caches import ExplicitCache, ImplicitCache
+from sim.scenario.caches import ExplicitCache, ImplicitCache
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sim.engine.clock import Clock, Timer
 from sim.luck import Luck
 from sim.records import Instance, Usage
-from sim.scenario_instances import Failures
+from sim.scenario.instances import Failures
 
 
 class Tenant(Protocol):

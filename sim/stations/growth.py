@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sim.engine.clock import Clock
 from sim.records import Leave
-from sim.scenario_instances import Batching
+from sim.scenario.instances import Batching
 from sim.stations.base import Call
 from sim.stations.line import Line
 from sim.stations.machine import Host, Machine, Sequence

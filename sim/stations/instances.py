@@ -6,7 +6,7 @@ import math
 
 from sim.engine.clock import Clock
 from sim.records import Outcome, Reason, Usage
-from sim.scenario import Instances
+from sim.scenario.spec import Instances
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.line import make_line
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.engine.clock import Clock, Timer
-from sim.live_rules import SessionLimits
 from sim.records import Outcome, Reason
 from sim.stations.base import Call, Caller, Services, Station
 from sim.workload.columns import Workload
+from sim.world.live_rules import SessionLimits
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from sim.engine.clock import Clock, Timer
 from sim.records import Leave
-from sim.scenario_instances import Batching
+from sim.scenario.instances import Batching
 from sim.stations.base import Call
 from sim.stations.line import Line
 from sim.stations.prefix_store import PrefixStore

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sim.engine.clock import Clock, Timer
 from sim.records import Leave, Outcome, Reason
-from sim.scenario import Instances
+from sim.scenario.spec import Instances
 from sim.stations.base import Call, Caller, Services, Worked
 from sim.stations.instances import InstanceStation
 from sim.stations.stays import StayLog

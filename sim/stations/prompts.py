@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from profiles.schema import ModelProfile, Tokenisation
 from profiles.tokenise import audio_rate, image_tokens, pdf_tokens, video_rate
-from sim.scenario import Endpoint
-from sim.scenario_classes import RequestClass
-from sim.scenario_live import Live
-from sim.scenario_media import Media, MediaKind
+from sim.scenario.classes import RequestClass
+from sim.scenario.live import Live
+from sim.scenario.media import Media, MediaKind
+from sim.scenario.spec import Endpoint
 from sim.workload.columns import Workload
 
 Ints = NDArray[np.int64]

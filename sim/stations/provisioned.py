@@ -21,7 +21,7 @@ import numpy as np
 
 from sim.engine.clock import Clock
 from sim.records import Lane, Outcome, Reason
-from sim.scenario_classes import RequestType
+from sim.scenario.classes import RequestType
 from sim.stations.admission import Limiters, up_to_ms
 from sim.stations.base import Call, Caller, Services, Station
 from sim.stations.burndown import BurnRates

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from profiles.schema import ModelProfile
 from sim.distributions import Distribution
-from sim.scenario import Endpoint, Instances
-from sim.scenario_batch import Batch
-from sim.scenario_caches import ResponseCache
-from sim.scenario_live import Live
+from sim.scenario.batch import Batch
+from sim.scenario.caches import ResponseCache
+from sim.scenario.live import Live
+from sim.scenario.spec import Endpoint, Instances
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sim.engine.clock import Clock
 from sim.records import Instance, Leave, Outcome, Reason, StationLog, Usage
-from sim.scenario import Instances
+from sim.scenario.spec import Instances
 from sim.stations.base import Call, Caller, Services, overtaken
 from sim.stations.fleet import Fleet
 from sim.stations.instances import InstanceStation

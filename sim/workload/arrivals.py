@@ -1,4 +1,4 @@
-"""Arrival times, one function a kind of `sim.scenario.Arrivals`: whole columns, exact laws.
+"""Arrival times, one function a kind of `sim.scenario.spec.Arrivals`: whole columns, exact laws.
 
 Every function returns sorted float64 seconds in ``[0, span.duration_s)``. Gaps are drawn in order, so
 a longer run begins with the very arrivals of a shorter one.
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.distributions import Distribution
-from sim.scenario import MAX_REQUESTS
-from sim.scenario_arrivals import (
+from sim.scenario.arrivals import (
     Clients,
     Evenly,
     ExponentialGaps,
@@ -31,7 +30,8 @@ from sim.scenario_arrivals import (
     WeibullGaps,
     WeibullRenewal,
 )
-from sim.scenario_cascade import Cascade
+from sim.scenario.cascade import Cascade
+from sim.scenario.spec import MAX_REQUESTS
 from sim.workload.cascade import one_round
 from sim.workload.gaps import renewals, unit_gaps
 from sim.workload.rates import (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sim.scenario_cascade import PLACES, Cascade, GapLaw, Row
+from sim.scenario.cascade import PLACES, Cascade, GapLaw, Row
 from sim.workload.loads import dispersion
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.scenario_cascade import PLACES, rest_widths_s
+from sim.scenario.cascade import PLACES, rest_widths_s
 from sim.workload.cascade import Pieces, divide, divided
 from sim.workload.quantiles import quantile_table
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.distributions import Distribution
-from sim.scenario import MAX_REQUESTS
-from sim.scenario_arrivals import Population
-from sim.scenario_classes import TaskRetries
+from sim.scenario.arrivals import Population
+from sim.scenario.classes import TaskRetries
+from sim.scenario.spec import MAX_REQUESTS
 from sim.timeline import Steps
 from sim.workload.rates import Rate, Span, clock_rate, grown, quarters
 from sim.workload.sessions import UNIT, Draw, Turns

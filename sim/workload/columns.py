@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario_media import MediaKind, ToolKind
+from sim.scenario.media import MediaKind, ToolKind
 
 OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query", "spoken", "until_s", "retrieval_s")
 _NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from sim.scenario_arrivals import Arrivals
+from sim.scenario.arrivals import Arrivals
 from sim.workload.arrivals import arrive
 from sim.workload.cascade import unlikeness
 from sim.workload.cascade_fit import fit_cascade, span_of, tick_of

@@ -17,7 +17,7 @@ from scipy.special import gamma as gamma_function
 from scipy.special import ndtr
 
 from profiles.errors import InputError
-from sim.scenario_arrivals import CorrelatedGaps, ExponentialGaps, GammaGaps, OnOffGaps, WeibullGaps
+from sim.scenario.arrivals import CorrelatedGaps, ExponentialGaps, GammaGaps, OnOffGaps, WeibullGaps
 from sim.workload.rates import ar1_source
 
 Floats = NDArray[np.float64]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario_classes import RequestClass
-from sim.scenario_labels import LABELS
+from sim.scenario.classes import RequestClass
+from sim.scenario.labels import LABELS
 from sim.workload.columns import Labels
 
 Codes = NDArray[np.int16]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 from sim.workload.loads import Figures, Load, figures, of_workload
 from sim.workload.sample import sample
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.distributions import Distribution
-from sim.scenario_classes import RequestClass
-from sim.scenario_media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra, MediaKind, ToolKind
+from sim.scenario.classes import RequestClass
+from sim.scenario.media import MEDIA_COLUMNS, TOOL_COLUMNS, Extra, MediaKind, ToolKind
 
 Counts = NDArray[np.int32]
 Draw = Callable[[str, Distribution, str, int], NDArray[np.float64]]  # where, law, stream, how many

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import InputError
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario_caches import Prefixes, Queries
+from sim.scenario.caches import Prefixes, Queries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sim.scenario_classes import JointRanks
+from sim.scenario.classes import JointRanks
 
 Tokens = NDArray[np.int32]
 Floats = NDArray[np.float64]

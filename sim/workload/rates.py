@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sim.scenario_arrivals import Crowd, Profile, RateNoise, Varying
+from sim.scenario.arrivals import Crowd, Profile, RateNoise, Varying
 
 Floats = NDArray[np.float64]
 

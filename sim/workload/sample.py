@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
-from sim.prefix_rules import minds_beginnings
-from sim.scenario import Population, RequestClass, Scenario
-from sim.scenario_caches import Prefixes
-from sim.scenario_classes import Session
-from sim.scenario_live import Voice
+from sim.scenario.caches import Prefixes
+from sim.scenario.classes import Session
+from sim.scenario.live import Voice
+from sim.scenario.spec import Population, RequestClass, Scenario
 from sim.timeline import Steps, crowding, timeline
 from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, draw_tasks, stays
 from sim.workload.columns import Workload
@@ -36,6 +35,7 @@ from sim.workload.rates import Span, clock_moments
 from sim.workload.sessions import Draw, Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
 from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
+from sim.world.prefix_rules import minds_beginnings
 
 Floats = NDArray[np.float64]
 Tokens = NDArray[np.int32]

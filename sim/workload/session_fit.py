@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.luck import Luck
-from sim.scenario_classes import RequestClass
+from sim.scenario.classes import RequestClass
 from sim.workload.fit_arrivals import as_tuples, fit_arrivals
 from sim.workload.loads import Floats, Ints, Load
 from sim.workload.quantiles import quantile_table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.distributions import Distribution, Uniform
-from sim.scenario_classes import Session
+from sim.scenario.classes import Session
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.luck import Luck
-from sim.scenario import Arrivals
+from sim.scenario.spec import Arrivals
 from sim.timeline import Steps
 from sim.workload.arrivals import arrive
 from sim.workload.rates import Span

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import InputError, nearest
-from sim.scenario import Trace
+from sim.scenario.spec import Trace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

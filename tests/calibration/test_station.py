@@ -14,7 +14,7 @@ from calibration.samples import Header, SampleFile
 from calibration.spend import Ledger
 from calibration.station import fit_station
 from profiles.errors import InputError
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 
 
 def measured(plan, service, **limits):

@@ -3,7 +3,7 @@
 import pytest
 
 from sim.experiments.plan import Plan, plan
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.knobs import Knobs, comparable_presets, scenario_with, steerable
 from profiles.errors import InputError
-from sim.scenario_file import load_scenario, parse_scenario, scenario_hash
+from sim.scenario.file import load_scenario, parse_scenario, scenario_hash
 
 
 def as_it_is(preset):

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from small import catalog, fingerprint, run
 from strategies import scenarios
 
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Outcome
 
 QUICK = settings(

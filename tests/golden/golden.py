@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from profiles.catalog import load_catalog
-from sim.costs import bill
 from sim.engine.run import simulate
+from sim.money.costs import bill
 from sim.records import Lane, Outcome
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 
 HERE = Path(__file__).parent
 PRESETS = {  # seconds of each that are run

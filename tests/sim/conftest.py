@@ -10,8 +10,8 @@ import pytest
 from profiles.catalog import Catalog, load_catalog
 from sim.luck import Luck
 from sim.records import Attempts, Outcome, Records, Requests, StationLog, Usage
-from sim.scenario import Scenario
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
+from sim.scenario.spec import Scenario
 from sim.workload.columns import Workload
 
 NAN = float("nan")

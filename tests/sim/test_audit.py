@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.audit import audit, peak
-from sim.audit_quotas import drawn, used_in_interval, used_in_window
-from sim.audit_result import AuditError
-from sim.costs import bill
+from sim.audit.checks import audit, peak
+from sim.audit.quotas import drawn, used_in_interval, used_in_window
+from sim.audit.result import AuditError
 from sim.engine.run import simulate
+from sim.money.costs import bill
 from sim.records import Outcome
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 
 BUSY = {
     "limited": {

@@ -5,11 +5,11 @@ from datetime import date, datetime
 
 import pytest
 
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import simulate
-from sim.scenario_file import parse_scenario
-from sim.summary import Summary, reduce_run, summarise
+from sim.money.costs import bill
+from sim.outcome.summary import Summary, reduce_run, summarise
+from sim.scenario.file import parse_scenario
 
 
 class Maker:

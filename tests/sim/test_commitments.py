@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 
 from profiles.errors import InputError
-from sim.commitments import commitments, term_end
 from sim.experiments.outlook import outlook
 from sim.experiments.plan import plan
 from sim.experiments.spend_caps import caps, spend_warnings
 from sim.experiments.study import study
-from sim.world import resolve
+from sim.money.commitments import commitments, term_end
+from sim.world.places import resolve
 
 
 @pytest.fixture

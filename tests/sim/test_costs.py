@@ -7,11 +7,11 @@ import pytest
 
 from profiles.errors import InputError
 from profiles.money import exact_sum, to_pusd
-from sim.audit import audit
-from sim.audit_money import second_pricing
-from sim.audit_usage import fixed_pusd
-from sim.bill import FIXED, mean_bill, tree
-from sim.costs import bill, costs
+from sim.audit.checks import audit
+from sim.audit.money import second_pricing
+from sim.audit.usage import fixed_pusd
+from sim.money.bill import FIXED, mean_bill, tree
+from sim.money.costs import bill, costs
 from sim.records import Lane, Outcome
 
 ENDPOINTS = {

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from profiles.catalog import load_catalog
 from profiles.money import to_pusd
 from profiles.yaml_io import to_yaml
-from sim.audit_money import money_checks
-from sim.audit_usage import fixed_pusd
-from sim.bill import FIXED
-from sim.costs import bill
+from sim.audit.money import money_checks
+from sim.audit.usage import fixed_pusd
+from sim.money.bill import FIXED
+from sim.money.costs import bill
 from sim.records import Outcome
 from sim.stations.prompts import prompts_of
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sim.audit_money import money_checks, second_pricing
-from sim.audit_usage import fixed_pusd
-from sim.costs import bill
+from sim.audit.money import money_checks, second_pricing
+from sim.audit.usage import fixed_pusd
 from sim.engine.run import simulate_world
-from sim.scenario_file import load_scenario, preset_names
-from sim.world import resolve
+from sim.money.costs import bill
+from sim.scenario.file import load_scenario, preset_names
+from sim.world.places import resolve
 
 TRACES = {"azure_chat_replay", "azure_code_replay", "mooncake_replay"}
 

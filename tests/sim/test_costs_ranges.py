@@ -7,18 +7,18 @@ import pytest
 
 from profiles.errors import InputError
 from profiles.money import to_pusd, usd
-from sim.audit import audit
-from sim.audit_money import money_checks
-from sim.bill import mean_bill, tree
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.audit.money import money_checks
 from sim.engine.run import simulate
 from sim.experiments.assumptions import assumptions_of
 from sim.experiments.recommend import Verdicts, recommend, requirements
 from sim.experiments.study import study as run_study
+from sim.money.bill import mean_bill, tree
+from sim.money.costs import bill
+from sim.outcome.summary import Summary
 from sim.report import words
 from sim.report.tables import bill_rows
-from sim.summary import Summary
-from sim.world import resolve
+from sim.world.places import resolve
 
 MAPS = {"model": "pro", "unit": "maps_query", "low": 14.0, "high": 25.0, "why": "fees of 3.x and 2.x"}
 

@@ -15,18 +15,18 @@ from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from profiles.money import to_pusd
 from profiles.yaml_io import to_yaml
-from sim.audit import audit
-from sim.audit_money import money_checks
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.audit.money import money_checks
 from sim.engine.run import simulate
 from sim.luck import Luck
+from sim.money.costs import bill
+from sim.outcome.summary import reduce_run, summarise
 from sim.past_run import read_records
 from sim.records import Outcome
-from sim.scenario_media import Embedding
+from sim.scenario.media import Embedding
 from sim.store import load_run, save_run
-from sim.summary import reduce_run, summarise
 from sim.workload.sample import sample
-from sim.world import resolve
+from sim.world.places import resolve
 
 NEW = {"new": {"buy": "payg", "model": "gemini-3.8-flash"}}
 OLD = {"old": {"buy": "payg", "model": "gemini-2.5-flash", "channel": "gemini_api"}}

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from profiles.errors import InputError
 from profiles.money import to_pusd
-from sim.audit import audit
-from sim.audit_money import money_checks
-from sim.bill import FIXED
-from sim.costs import bill, costs
+from sim.audit.checks import audit
+from sim.audit.money import money_checks
 from sim.engine.run import simulate
+from sim.money.bill import FIXED
+from sim.money.costs import bill, costs
+from sim.outcome.summary import RunResult, summarise
+from sim.outcome.summary import reduce_run as reduce
 from sim.past_run import read_records
 from sim.records import Usage
 from sim.store import load_run, save_run
-from sim.summary import RunResult, summarise
-from sim.summary import reduce_run as reduce
 
 ENDPOINTS = {
     "flash": {"buy": "payg", "model": "gemini-3.8-flash"},

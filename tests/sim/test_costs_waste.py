@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.bill import Charge
-from sim.chargeback import UNUSED, apportion, by_team
-from sim.costs import bill
+from sim.money.bill import Charge
+from sim.money.chargeback import UNUSED, apportion, by_team
+from sim.money.costs import bill
 from sim.records import Outcome
 
 SERVED = {"begin_s": 0.0, "first_s": 1.0, "end_s": 2.0, "free_s": 2.0}

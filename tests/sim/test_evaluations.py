@@ -5,10 +5,10 @@ import pytest
 
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
-from sim.evaluations import Evaluation, ability_of
 from sim.experiments.plan import plan
 from sim.experiments.study import study
-from sim.scenario_file import load_scenario
+from sim.quality.evaluations import Evaluation, ability_of
+from sim.scenario.file import load_scenario
 
 GOOD = "task_type,model,n,passed\ndialogue,flash,200,150\ndialogue,pro,50,50\nother,flash,10,1\n"
 

@@ -8,8 +8,8 @@ from profiles.errors import InputError
 from profiles.yaml_io import read_yaml
 from sim.inputs import drawn, evaluate, sample_inputs
 from sim.luck import Luck
-from sim.scenario import Range
-from sim.scenario_file import apply_overrides, dump_scenario, parse_scenario
+from sim.scenario.file import apply_overrides, dump_scenario, parse_scenario
+from sim.scenario.spec import Range
 
 TEXT = """
 schema: proflash/scenario/v1

@@ -9,11 +9,11 @@ import pytest
 
 from profiles.errors import InputError
 from sim.experiments.study import study
-from sim.jobs import measure_jobs, summarise_jobs
 from sim.luck import Luck
+from sim.outcome.jobs import measure_jobs, summarise_jobs
 from sim.records import Outcome
 from sim.report.markdown import render_markdown
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.workload.rates import Span, clock_moments
 from sim.workload.sample import sample
 

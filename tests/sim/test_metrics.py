@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.abilities import adequate_chance
-from sim.metrics import answer_tokens, latencies, measure, meets_slo
-from sim.quality import chances
+from sim.outcome.metrics import answer_tokens, latencies, measure, meets_slo
+from sim.quality.abilities import adequate_chance
+from sim.quality.expected import chances
 from sim.records import Lane, Outcome
 
 NAN = math.nan

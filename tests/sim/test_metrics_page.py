@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sim.jobs import JobSummary
-from sim.spread import Spread
-from sim.summary import (
+from sim.outcome.jobs import JobSummary
+from sim.outcome.spread import Spread
+from sim.outcome.summary import (
     AuditSummary,
     BillSummary,
     CostSummary,
@@ -17,7 +17,7 @@ from sim.summary import (
     SliceSummary,
     Verdict,
 )
-from sim.summary_parts import CacheSummary, LiveSummary
+from sim.outcome.summary_parts import CacheSummary, LiveSummary
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = {

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from profiles import InputError
 from profiles.money import to_pusd
 from profiles.yaml_io import to_yaml
+from sim.commands.money_cli import app
 from sim.engine.run import simulate
 from sim.experiments.study import study
-from sim.money_cli import app
+from sim.money.reprice import price_log, read_log, reprice_run
 from sim.past_run import read_records
-from sim.reprice import price_log, read_log, reprice_run
 from sim.store import load_run, save_run
 
 STEP = date(2026, 12, 1)

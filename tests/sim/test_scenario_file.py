@@ -7,9 +7,8 @@ import yaml
 
 from profiles.errors import InputError
 from profiles.yaml_io import read_yaml
-from sim import scenario_file
-from sim.scenario import Scenario
-from sim.scenario_file import (
+from sim.scenario import file as scenario_file
+from sim.scenario.file import (
     apply_overrides,
     dump_scenario,
     load_scenario,
@@ -18,6 +17,7 @@ from sim.scenario_file import (
     preset_text,
     scenario_hash,
 )
+from sim.scenario.spec import Scenario
 
 YAML = """
 schema: proflash/scenario/v1

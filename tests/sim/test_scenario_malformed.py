@@ -6,7 +6,7 @@ import json
 import pytest
 
 from profiles.errors import InputError
-from sim.scenario_file import load_scenario, parse_scenario
+from sim.scenario.file import load_scenario, parse_scenario
 
 GOOD = {
     "schema": "proflash/scenario/v1",

@@ -9,11 +9,11 @@ from sim.engine.run import pinned, with_inputs
 from sim.experiments.study import study
 from sim.inputs import drawn_inputs
 from sim.luck import Luck
+from sim.outcome.spread import spread_of
+from sim.outcome.summary import Summary
 from sim.report.markdown import render_markdown
-from sim.scenario_file import parse_scenario
-from sim.spread import spread_of
-from sim.summary import Summary
-from sim.world import resolve
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 
 def scenario(rate, replications=4, prompt=100.0, **more):

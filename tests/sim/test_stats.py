@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from sim.stats import (
+from sim.outcome.stats import (
     BEYOND,
     Estimate,
     over_replications,

@@ -5,11 +5,11 @@ import pytest
 
 from profiles.errors import InputError
 from sim import store
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import simulate
+from sim.money.costs import bill
+from sim.outcome.summary import reduce_run, summarise
 from sim.store import FILES, PLAN, REPORTS, load_run, save_run
-from sim.summary import reduce_run, summarise
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.audit_result import Audit, AuditError, Check
-from sim.bill import tree
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.audit.result import Audit, AuditError, Check
 from sim.engine.run import simulate
-from sim.stats import Estimate
-from sim.summary import CURVE_Q, Summary, reduce_run, summarise
+from sim.money.bill import tree
+from sim.money.costs import bill
+from sim.outcome.stats import Estimate
+from sim.outcome.summary import CURVE_Q, Summary, reduce_run, summarise
 
 
 def reduced(scenario, catalog, replication):

@@ -17,9 +17,9 @@ from measures import Metrics, measure
 
 from profiles.catalog import Catalog, load_catalog
 from sim.engine.run import simulate_world
-from sim.scenario_file import parse_scenario
-from sim.stats import t_interval
-from sim.world import resolve
+from sim.outcome.stats import t_interval
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 LEVEL = 0.99
 REPLICATIONS = 20

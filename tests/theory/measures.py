@@ -13,7 +13,7 @@ from cases import Case
 from numpy.typing import NDArray
 
 from sim.records import Outcome, Records
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 
 Floats = NDArray[np.float64]
 Metrics = dict[str, float]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim.stats import t_interval
+from sim.outcome.stats import t_interval
 
 STUDIES, REPLICATIONS, REQUESTS, WARMUP = 1_000, 10, 3_000, 500
 

@@ -10,10 +10,10 @@ from measures import priorities
 from test_other_parameters import FEW, assert_close, replications
 
 from profiles.catalog import load_catalog
-from sim import fleet_levels
 from sim.engine.run import simulate_world
-from sim.scenario_file import parse_scenario
-from sim.world import resolve
+from sim.outcome import fleet_levels
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 REQUESTS = 4_000
 AT_ONCE = {"max_attempts": 10**6, "backoff": {"base_s": 0.0, "cap_s": 0.0, "jitter": "none"}}

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from profiles.catalog import load_catalog
 from sim.engine.run import simulate_world
-from sim.scenario_file import parse_scenario
-from sim.stats import t_interval
-from sim.world import resolve
+from sim.outcome.stats import t_interval
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 R = 20
 LEVEL = 0.999  # many metrics are judged here, and none is run again

@@ -10,9 +10,9 @@ import numpy as np
 from profiles.catalog import load_catalog
 from sim.engine.run import run_load
 from sim.luck import Luck
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.workload.sample import sample
-from sim.world import resolve
+from sim.world.places import resolve
 
 ONE = {"kind": "constant", "value": 1.0}
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sim.engine.gates import Gate, Pacer
 from sim.engine.hedger import ENOUGH, Hedger
 from sim.policies.hedged import Hedged
-from sim.scenario import Pacing
+from sim.scenario.spec import Pacing
 from sim.stations.line import make_line
 
 few = settings(max_examples=50, stateful_step_count=40, deadline=None)

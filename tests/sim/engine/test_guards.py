@@ -22,16 +22,16 @@ from small import (
 )
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.guards import AdaptiveThrottle, CircuitBreaker, RetryBudget
 from sim.luck import counted_uniform
+from sim.money.costs import bill
 from sim.records import Outcome
-from sim.scenario import AdaptiveThrottle as ThrottleSpec
-from sim.scenario import CircuitBreaker as BreakerSpec
-from sim.scenario import Client
-from sim.scenario import RetryBudget as BudgetSpec
-from sim.scenario_file import dump_scenario, parse_scenario
+from sim.scenario.file import dump_scenario, parse_scenario
+from sim.scenario.spec import AdaptiveThrottle as ThrottleSpec
+from sim.scenario.spec import CircuitBreaker as BreakerSpec
+from sim.scenario.spec import Client
+from sim.scenario.spec import RetryBudget as BudgetSpec
 
 few = settings(max_examples=60, stateful_step_count=40, deadline=None)
 

@@ -18,7 +18,7 @@ from small import (
 
 from profiles.errors import InputError
 from sim.records import Outcome, Reason
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 
 STEADY = {"base_s": 1.0, "multiplier": 1.0, "cap_s": 1.0, "jitter": "none"}
 

@@ -19,9 +19,9 @@ from small import (
 )
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.quality import chances
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.quality.expected import chances
 from sim.records import Kind, Outcome, Reason
 
 FLASH, PRO = "gemini-3.6-flash", "gemini-3.1-pro-preview"

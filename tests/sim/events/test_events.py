@@ -16,9 +16,9 @@ from small import (
 )
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.luck import Luck
+from sim.money.costs import bill
 from sim.records import Outcome, Reason
 from sim.timeline import Steps, steps, timeline
 

@@ -7,9 +7,9 @@ import pytest
 from small import catalog, constant, evenly, fingerprint, payg, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.quality import chances
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.quality.expected import chances
 
 FLASH, PRO = "gemini-3.8-flash", "gemini-3.1-pro-preview"
 CHAT = evenly(2.0, input_tokens=constant(1_000), output_tokens=constant(200), thinking_tokens=constant(0))

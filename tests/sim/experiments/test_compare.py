@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 import sim.policies.base as register
 from profiles.errors import InputError
-from sim.compare_cli import app, asked_routings, read_routing
+from sim.commands.compare_cli import app, asked_routings, read_routing
 from sim.experiments.frontier import CRITERIA, comparison, dominators
 from sim.experiments.study import compare
+from sim.outcome.stats import Estimate
 from sim.policies.files import load_policy_file, loaded_files
-from sim.scenario_file import dump_scenario, parse_scenario
-from sim.stats import Estimate
+from sim.scenario.file import dump_scenario, parse_scenario
 
 MINE = '''
 from __future__ import annotations

@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from profiles.errors import InputError
+from sim.commands.resilience_cli import app
 from sim.experiments.escalation import escalation
 from sim.experiments.recovery import lost_from, recovery_map, usual_variants
 from sim.report.resilience import escalation_figure, full_pool_figure, recovery_figure
-from sim.resilience_cli import app
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 from profiles.catalog import load_catalog
 from sim.experiments.explain import reasons_by_class
 from sim.policies import policy_names
-from sim.scenario_file import load_scenario
-from sim.world import resolve
+from sim.scenario.file import load_scenario
+from sim.world.places import resolve
 
 STATIC = {"policy": "static", "endpoint": "flash"}
 RULES = {"policy": "rules"}

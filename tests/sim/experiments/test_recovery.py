@@ -6,8 +6,8 @@ import pytest
 from profiles.errors import InputError
 from sim.experiments.recovery import held_back, recovery_map
 from sim.luck import Luck
-from sim.scenario import Backoff, Client, RetryBudget
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
+from sim.scenario.spec import Backoff, Client, RetryBudget
 from sim.workload.sample import sample
 
 EAGER = Client(timeout_s=4.0, max_attempts=8, backoff=Backoff(base_s=0.5, multiplier=1.0))

@@ -21,12 +21,12 @@ from profiles.errors import InputError
 from sim.experiments.roc import roc, router_roc
 from sim.experiments.study import compare
 from sim.luck import Luck
-from sim.metrics import latencies
+from sim.outcome.metrics import latencies
 from sim.policies import build_policy, predict
 from sim.policies.view import EndpointView, Idle, Request, Requests, System
 from sim.records import Outcome
-from sim.scenario_file import load_scenario
-from sim.world import facts_of, resolve
+from sim.scenario.file import load_scenario
+from sim.world.places import facts_of, resolve
 
 MODELS = {
     "pro": {"buy": "payg", "model": "gemini-3.1-pro-preview", "region": "global"},

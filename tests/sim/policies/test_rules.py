@@ -7,7 +7,7 @@ import pytest
 
 from sim.policies.rules import Rules
 from sim.policies.view import EndpointFacts
-from sim.scenario import Needs
+from sim.scenario.spec import Needs
 
 TEXT = frozenset({"text"})
 ALL = frozenset({"text", "image", "video", "audio", "pdf"})

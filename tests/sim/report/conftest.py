@@ -8,10 +8,10 @@ import pytest
 
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import study
-from sim.scenario import Scenario
-from sim.scenario_file import load_scenario
+from sim.outcome.summary import Summary
+from sim.scenario.file import load_scenario
+from sim.scenario.spec import Scenario
 from sim.store import save_run
-from sim.summary import Summary
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028&amp;{{ 7*7 }}<b>|[a](javascript:alert(2))"
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from plotly.colors import hex_to_rgb
 
+from sim.outcome.stats import Estimate
 from sim.report.charts import charts_of
 from sim.report.composition import monthly_by_unit
 from sim.report.figures import (
@@ -20,7 +21,6 @@ from sim.report.figures import (
     routing_shares,
 )
 from sim.report.looks import INKS
-from sim.stats import Estimate
 
 
 def test_curves_are_the_pooled_percentiles(small_plan):

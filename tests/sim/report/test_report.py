@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from profiles.errors import InputError
+from sim.outcome.stats import Estimate
 from sim.report import write_report
 from sim.report.content import content_of
 from sim.report.html import csp_hash, render_html
 from sim.report.markdown import escape, render_markdown
 from sim.report.tables import bill_rows, unit_price
-from sim.stats import Estimate
 
 
 class Page(HTMLParser):

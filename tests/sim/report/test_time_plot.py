@@ -5,15 +5,15 @@ import pytest
 
 from sim.engine.run import simulate
 from sim.experiments.study import study
+from sim.outcome.series import STRETCHES, Happening, happenings, series
+from sim.outcome.summary import Summary
 from sim.records import Outcome
 from sim.report.charts import charts_of
 from sim.report.content import content_of
 from sim.report.looks import INKS
 from sim.report.markdown import render_markdown
 from sim.report.time_plot import axis_for, mark, over_time
-from sim.scenario_file import parse_scenario
-from sim.series import STRETCHES, Happening, happenings, series
-from sim.summary import Summary
+from sim.scenario.file import parse_scenario
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 EVENTS = [

@@ -2,8 +2,8 @@
 
 import pytest
 
+from sim.outcome.stats import Estimate
 from sim.report import words
-from sim.stats import Estimate
 
 
 def found(value, low=None, high=None, unit="USD/month", note=""):

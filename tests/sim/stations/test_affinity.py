@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.luck import Luck, counted_uniform
+from sim.money.costs import bill
 
 STEP = {"intercept_s": 0.012, "per_sequence_s": 0.0006, "per_kv_token_s": 1e-8}
 BATCHING = {

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from small import catalog, constant, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.metrics import measure
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.outcome.metrics import measure
 from sim.records import Outcome, Reason
-from sim.scenario_batch import TURNAROUND
-from sim.scenario_file import parse_scenario
+from sim.scenario.batch import TURNAROUND
+from sim.scenario.file import parse_scenario
 
 FLASH = "gemini-3.8-flash"
 

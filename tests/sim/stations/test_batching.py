@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, load_of, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Outcome, Reason
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 
 STEP = {"intercept_s": 0.012, "per_sequence_s": 0.0006}
 FULL = {"prefill_tokens_per_s": 8_000.0, "step_s": STEP, "max_batch": 32}
@@ -138,7 +138,7 @@ def test_events_do_not_grow_with_the_answers():
             {"step_s": step, "max_batch": 8}, 0, classes={"a": request_class(3.0, output_tokens=output)}
         )
         from sim.engine.build import build_floor
-        from sim.world import resolve
+        from sim.world.places import resolve
 
         load = load_of(spec)
         floor = build_floor(resolve(spec, catalog()), load)

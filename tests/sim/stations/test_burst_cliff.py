@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.burst_cliff import burst_cliff, share_of_burst
+from sim.experiments.burst_cliff import burst_cliff, share_of_burst
 from sim.records import Outcome
 from sim.stations.limiters import FixedWindow
 

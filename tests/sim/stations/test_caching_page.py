@@ -7,9 +7,9 @@ import pytest
 import yaml
 from small import catalog, run
 
-from sim.audit import audit
-from sim.costs import bill
-from sim.scenario_file import parse_scenario
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.scenario.file import parse_scenario
 
 PAGE = (Path(__file__).parents[3] / "docs" / "caching.md").read_text(encoding="utf-8")
 BLOCKS = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]

@@ -9,12 +9,12 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, run
 
-from sim.audit import audit
-from sim.burst_cliff import burst_cliff
-from sim.costs import bill
-from sim.scenario import Contention
-from sim.scenario_file import load_scenario, parse_scenario
-from sim.scenario_instances import Failures, Scaling
+from sim.audit.checks import audit
+from sim.experiments.burst_cliff import burst_cliff
+from sim.money.costs import bill
+from sim.scenario.file import load_scenario, parse_scenario
+from sim.scenario.instances import Failures, Scaling
+from sim.scenario.spec import Contention
 
 PAGE = (Path(__file__).parents[3] / "docs" / "capacity.md").read_text(encoding="utf-8")
 BLOCKS = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]

@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, fingerprint, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.audit_limits import limit_checks
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.audit.limits import limit_checks
+from sim.money.costs import bill
 from sim.records import Outcome, Reason
 
 PRESSED = {"threshold_tpm": 3_000, "refused_share": 0.7, "pressed_s": 200.0, "relaxed_s": 600.0}

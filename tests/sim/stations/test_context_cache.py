@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small import catalog, constant, fingerprint, load_of, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Outcome
 from sim.stations.service import draw_service
 from sim.workload.prefixes import zipf_chances

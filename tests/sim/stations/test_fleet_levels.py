@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import exponential, instances, request_class, run, scenario
 
-from sim import fleet_levels
+from sim.outcome import fleet_levels
+from sim.outcome.series import series
 from sim.report.tables import series_table
 from sim.report.time_plot import over_time
-from sim.series import series
 
 spans = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50)).map(sorted), min_size=1, max_size=12)
 

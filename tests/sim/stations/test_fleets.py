@@ -10,13 +10,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, exponential, instances, request_class, run, scenario
 
-from sim.audit import audit
-from sim.audit_instances import instance_checks
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.audit.instances import instance_checks
 from sim.experiments.assumptions import assumptions_of
+from sim.money.costs import bill
 from sim.records import Leave, Outcome, Reason
-from sim.scenario_file import parse_scenario
-from sim.world import resolve
+from sim.scenario.file import parse_scenario
+from sim.world.places import resolve
 
 BATCHING = {
     "max_batch": 8,

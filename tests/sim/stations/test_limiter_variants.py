@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, instances, payg, request_class, run, scenario
 
 from profiles.catalog import load_catalog
-from sim.limiter_variants import VARIANTS, limiter_variants
+from sim.experiments.limiter_variants import VARIANTS, limiter_variants
 from sim.records import Outcome
-from sim.scenario_file import dump_scenario, parse_scenario
-from sim.world import resolve
+from sim.scenario.file import dump_scenario, parse_scenario
+from sim.world.places import resolve
 
 
 def refused(spec):

@@ -20,7 +20,7 @@ from naive_limiters import (
 )
 
 from sim.records import Reason
-from sim.scenario import Limits
+from sim.scenario.spec import Limits
 from sim.stations.admission import Limiters, meters, pacific_midnights_s, up_to_ms
 from sim.stations.limiters import (
     CalendarWindow,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from small import catalog, constant, exponential, load_of, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.live_rules import session_limits
-from sim.live_sessions import live_use, sessions
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.outcome.live_sessions import live_use, sessions
 from sim.records import Outcome, Reason
+from sim.world.live_rules import session_limits
 
 
 def live(sessions=10, **more):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from profiles.behaviour import LoadEffect
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import simulate
 from sim.experiments.assumptions import assumptions_of
+from sim.money.costs import bill
+from sim.outcome.stats import t_interval
 from sim.records import Outcome
 from sim.stations.service import draw_service
-from sim.stats import t_interval
-from sim.world import resolve
+from sim.world.places import resolve
 
 
 def a_catalog(catalog, law=None, **effect):

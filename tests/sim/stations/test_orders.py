@@ -5,10 +5,10 @@ import pytest
 from small import catalog, constant, fingerprint, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.orders import gsu_seconds, gsus_over_time, held_of
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Lane, Reason
+from sim.world.orders import gsu_seconds, gsus_over_time, held_of
 
 FLASH = "gemini-3.8-flash"  # 675 tokens a second for each GSU
 BIG = request_class(

@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, load_of, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Leave, Outcome
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 
 STEP = {"intercept_s": 0.012, "per_sequence_s": 0.0006, "per_kv_token_s": 1e-8}
 WHOLE = {"step_s": STEP, "max_batch": 32, "prefill_tokens_per_s": 8_000.0, "kv_tokens": 9_000}
@@ -190,7 +190,7 @@ def test_events_do_not_grow_with_the_answers():
         classes = {"a": request_class(3.2, input_tokens=tokens, output_tokens=tokens)}
         spec = machine(batching, 0, 200.0, classes)
         from sim.engine.build import build_floor
-        from sim.world import resolve
+        from sim.world.places import resolve
 
         load = load_of(spec)
         floor = build_floor(resolve(spec, catalog()), load)

@@ -10,8 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from small import catalog, constant, exponential, fingerprint, instances, request_class, run, scenario
 
-from sim.audit_instances import instance_checks
-from sim.world import resolve
+from sim.audit.instances import instance_checks
+from sim.world.places import resolve
 
 
 def two_classes(low=4, **station):

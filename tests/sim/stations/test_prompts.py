@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from profiles.errors import InputError
 from profiles.pricing import Usage, quote
 from profiles.tokenise import Rate
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
 from sim.engine.run import simulate_world
 from sim.luck import Luck
+from sim.money.costs import bill
+from sim.money.reprice import reprice_run
+from sim.outcome.summary import reduce_run, summarise
 from sim.past_run import read_records
 from sim.policies.rules import Rules
 from sim.records import Outcome, Reason
-from sim.reprice import reprice_run
 from sim.stations.prompts import prompts_of
 from sim.store import StoredRun, attempt_columns, load_run, request_columns, save_run
-from sim.summary import reduce_run, summarise
 from sim.workload.sample import sample
-from sim.world import resolve
+from sim.world.places import resolve
 
 PAIR = {
     "old": {"buy": "payg", "model": "gemini-2.5-flash", "channel": "gemini_api"},

@@ -11,14 +11,14 @@ from scipy.optimize import brentq
 from small import catalog, constant, fingerprint, instances, load_of, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
-from sim.metrics import measure
-from sim.quality import chances
+from sim.audit.checks import audit
+from sim.money.costs import bill
+from sim.money.savings import savings
+from sim.outcome.metrics import measure
+from sim.outcome.summary import reduce_run, summarise
+from sim.quality.expected import chances
 from sim.records import Outcome
 from sim.report.extras import extra_tables
-from sim.savings import savings
-from sim.summary import reduce_run, summarise
 from sim.workload.prefixes import zipf_chances
 
 FLASH = "gemini-3.8-flash"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from small import catalog, constant, evenly, exponential, fingerprint, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Outcome, Reason
-from sim.world import resolve
+from sim.world.places import resolve
 
 TWO = {"policy": "split", "weights": {"a": 1.0, "b": 1.0}}
 FLASH = "gemini-2.5-flash"

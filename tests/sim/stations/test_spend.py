@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from small import catalog, constant, evenly, exponential, fingerprint, payg, request_class, run, scenario
 
 from profiles.errors import InputError
-from sim.audit import audit
-from sim.costs import bill
+from sim.audit.checks import audit
+from sim.money.costs import bill
 from sim.records import Outcome, Reason
 from sim.stations.limiters import SpendWindow
 

@@ -5,7 +5,7 @@ import pytest
 
 from sim.inputs import evaluate
 from sim.luck import Luck
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 from sim.workload.loads import counts, of_workload
 from sim.workload.sample import sample
 

@@ -10,7 +10,7 @@ from scipy import stats
 from profiles.errors import InputError
 from sim.distributions import Constant, Pareto, Uniform
 from sim.luck import Luck
-from sim.scenario import Evenly, FanOut, GammaRenewal, Hourly, Poisson
+from sim.scenario.spec import Evenly, FanOut, GammaRenewal, Hourly, Poisson
 from sim.workload.arrivals import Span, arrive, cumulative_rate
 
 START = datetime(2026, 11, 22, 23, tzinfo=UTC)  # midnight of Monday in Berlin

@@ -9,10 +9,10 @@ from sim.experiments.study import study
 from sim.luck import Luck
 from sim.past_run import read_records
 from sim.policies.view import Request, Requests
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.store import load_run, save_run
 from sim.workload.sample import sample
-from sim.world import facts_of, resolve
+from sim.world.places import facts_of, resolve
 
 
 def one(value):

@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 
 from profiles.errors import InputError
 from profiles.yaml_io import to_yaml
+from sim.commands.workload_cli import app
 from sim.luck import Luck
 from sim.report.load_page import render_load
-from sim.scenario_file import load_scenario, parse_scenario
+from sim.scenario.file import load_scenario, parse_scenario
 from sim.workload.fit import scenario_of
 from sim.workload.importers import import_log
 from sim.workload.loads import Load, dispersion_curve, figures, of_workload, write_load
 from sim.workload.sample import sample
 from sim.workload.session_fit import fit_session_class, session_figures
-from sim.workload_cli import app
 
 SERVICE_S = 3.0
 

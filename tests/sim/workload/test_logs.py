@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from profiles.errors import InputError
+from sim.commands.workload_cli import app
 from sim.luck import Luck
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
 from sim.workload.importers import FORMATS, import_log
 from sim.workload.loads import Load, figures, write_load
 from sim.workload.scale import shift, splice, stretch, thicken, thin
-from sim.workload_cli import app
 
 ISO = "2026-11-23T09:00:0{}.250Z"
 ROWS = {  # format: how a row is written for (second, input, output, cached, session)

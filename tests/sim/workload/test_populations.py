@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from profiles.errors import InputError
-from sim.audit import time_checks
+from sim.audit.checks import time_checks
 from sim.engine.run import run_load, simulate
 from sim.experiments.study import study
 from sim.luck import Luck
 from sim.records import Outcome
-from sim.scenario_file import parse_scenario
+from sim.scenario.file import parse_scenario
 from sim.timeline import crowding, timeline
 from sim.workload.chains import stays
 from sim.workload.rates import Span
 from sim.workload.sample import sample
-from sim.world import resolve
+from sim.world.places import resolve
 
 
 def one(value):

@@ -10,7 +10,7 @@ from scipy import stats
 
 from profiles.errors import InputError
 from sim.luck import Luck
-from sim.scenario_arrivals import Arrivals
+from sim.scenario.arrivals import Arrivals
 from sim.workload.arrivals import Span, arrive, equilibrium
 from sim.workload.gaps import weibull_shape
 from sim.workload.rates import Rate

@@ -15,7 +15,7 @@ from profiles.errors import InputError
 from profiles.yaml_io import to_yaml
 from sim.distributions import Empirical
 from sim.luck import Luck
-from sim.scenario_file import load_scenario, parse_scenario
+from sim.scenario.file import load_scenario, parse_scenario
 from sim.workload.cascade_fit import tick_of
 from sim.workload.fit import fit_scenario
 from sim.workload.importers import import_log

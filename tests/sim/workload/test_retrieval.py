@@ -5,8 +5,8 @@ import pytest
 
 from sim.experiments.study import study
 from sim.luck import Luck
-from sim.metrics import latencies
-from sim.scenario_file import parse_scenario
+from sim.outcome.metrics import latencies
+from sim.scenario.file import parse_scenario
 from sim.workload.sample import sample
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from profiles.errors import InputError
 from sim.luck import Luck
-from sim.scenario import Scenario
+from sim.scenario.spec import Scenario
 from sim.workload.describe import describe
 from sim.workload.sample import sample
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from sim.luck import Luck
-from sim.scenario import RequestClass, Scenario
+from sim.scenario.spec import RequestClass, Scenario
 from sim.workload.sample import sample
 
 

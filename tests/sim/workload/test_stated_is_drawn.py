@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from sim.luck import Luck
-from sim.scenario import Clients, FanOut, GammaRenewal, Hourly, Mmpp, Poisson, Population, Profile, Varying
-from sim.scenario_cascade import Cascade
-from sim.scenario_file import load_scenario
+from sim.scenario.cascade import Cascade
+from sim.scenario.file import load_scenario
+from sim.scenario.spec import (
+    Clients,
+    FanOut,
+    GammaRenewal,
+    Hourly,
+    Mmpp,
+    Poisson,
+    Population,
+    Profile,
+    Varying,
+)
 from sim.workload.arrivals import cumulative_rate
 from sim.workload.rates import Span, crowded, grown, profile_rate, varying_rate
 from sim.workload.sample import sample

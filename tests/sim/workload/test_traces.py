@@ -7,8 +7,8 @@ import pytest
 
 from profiles.errors import InputError
 from sim.luck import Luck
-from sim.scenario import Trace
-from sim.scenario_file import load_scenario
+from sim.scenario.file import load_scenario
+from sim.scenario.spec import Trace
 from sim.workload.describe import describe
 from sim.workload.sample import sample
 from sim.workload.traces import find_trace, read_trace

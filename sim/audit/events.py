@@ -1,0 +1,180 @@
+"""Events re-checked from the rows: who was let in while an endpoint was out, whose coin fell how.
+
+The timeline is drawn again and applied to whole columns; no station, calendar or coin of the engine is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from profiles.schema import ModelProfile
+from sim.audit.result import Check, check_rows
+from sim.luck import Luck
+from sim.records import Attempts, Outcome, Reason, Records
+from sim.scenario.batch import Batch
+from sim.scenario.caches import ExplicitCache, ResponseCache
+from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
+from sim.scenario.live import Live
+from sim.scenario.spec import Instances, Scenario
+from sim.stations.prompts import counted, prompts_of
+from sim.stations.service import draw_service
+from sim.timeline import Spell, timeline
+from sim.workload.columns import Workload
+from sim.world.places import Place, resolve
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Spells = tuple[Spell[Any], ...]
+
+RELATIVE = 1e-9
+
+
+def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iterator[Check]:
+    """What the events of a scenario ask of every attempt; nothing where it has none."""
+    drawn = timeline(scenario, records.workload.luck)
+    if not drawn:
+        return
+    for index, place in enumerate(resolve(scenario, catalog).places):
+        at_callers = isinstance(place.spec, ResponseCache)  # only an event that names it reaches it there
+        named = [spell for spell in drawn if getattr(spell.event, "endpoints", ()) is not None]
+        spells = tuple(named) if at_callers else drawn
+        own = records.attempts.endpoint == index
+        yield check_rows(f"outages, {place.name}", _outages(records, spells, place.name, own), _OUTAGE)
+        yield check_rows(f"server errors, {place.name}", _errors(records, spells, place.name, own), _ERROR)
+        yield check_rows(f"failover, {place.name}", _failovers(records, spells, place.name, own), _FAILOVER)
+        if not _makes_times(place):
+            yield check_rows(
+                f"service times, {place.name}", _times(records, scenario, spells, place, own), _TIME
+            )
+
+
+_OUTAGE = "served during an outage, or refused for one outside it"
+_ERROR = "not what its coins say"
+_FAILOVER = "sent to an endpoint whose calls went to another"
+_TIME = "not the drawn time of its model, stretched as its brownouts say"
+
+
+def _inside(at_s: Floats, begin_s: float, end_s: float) -> Mask:
+    return np.asarray((at_s >= begin_s) & (at_s < end_s))
+
+
+def _met(event: Any, name: str) -> bool:  # noqa: ANN401 - any event with endpoints
+    return event.endpoints is None or name in event.endpoints
+
+
+def _outages(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
+    a = records.attempts
+    out = np.zeros(len(a), dtype=bool)
+    for spell in spells:
+        if isinstance(spell.event, Outage) and _met(spell.event, name):
+            longer_s = spell.event.recovery_s.get(name, 0.0)
+            out |= _inside(a.send_s, spell.begin_s, spell.end_s + longer_s)
+    refused = a.reason == Reason.OUTAGE
+    wrong = (out != refused) & (a.reason != Reason.CONTEXT)  # a prompt that cannot fit is not even sent
+    return np.asarray(own & (wrong | (refused & (a.outcome != Outcome.FAILED))))
+
+
+def _errors(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
+    """Attempts that got past outages and window: failed exactly where a coin of an event says so."""
+    a = records.attempts
+    hit = np.zeros(len(a), dtype=bool)
+    for spell in spells:
+        if isinstance(spell.event, Errors) and _met(spell.event, name):
+            u = coins(records.workload.luck, f"errors/{spell.index}/{name}", a.request, a.number)
+            hit |= _inside(a.send_s, spell.begin_s, spell.end_s) & (u < spell.event.share)
+    met = ~np.isin(a.reason, (Reason.OUTAGE, Reason.CONTEXT))
+    return np.asarray(own & met & (hit != (a.reason == Reason.SERVER_ERROR)))
+
+
+def coins(luck: Luck, stream: str, request: Any, number: Any) -> Floats:  # noqa: ANN401 - integer columns
+    """The uniforms of a stream for columns of requests and numbers: SplitMix64's finaliser in numpy."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+        x = np.uint64(luck.key(stream)) + np.asarray(request, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = x + np.asarray(number, np.uint64) * np.uint64(0xD1B54A32D192ED03)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return np.asarray((x >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def _failovers(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
+    """Nobody is sent to an endpoint that is failed over, but those whom another one sends there."""
+    a = records.attempts
+    away, here = np.zeros(len(a), dtype=bool), np.zeros(len(a), dtype=bool)
+    for spell in spells:
+        if isinstance(spell.event, Failover):
+            inside = _inside(a.send_s, spell.begin_s + spell.event.detection_s, spell.end_s)
+            away |= inside & (spell.event.source == name)
+            here |= inside & (spell.event.target == name)
+    return np.asarray(own & away & ~here & (a.reason != Reason.CONTEXT))
+
+
+# --- services ---------------------------------------------------------------------------------
+
+
+def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, own: Mask) -> Mask:
+    """The first service of each request at an endpoint against a fresh draw of it."""
+    a, load = records.attempts, records.workload
+    rows = np.flatnonzero(own & ~np.isnan(a.begin_s))
+    rows = rows[np.argsort(a.begin_s[rows], kind="stable")]
+    rows = rows[np.unique(a.request[rows], return_index=True)[1]]
+    wrong = np.zeros(len(a), dtype=bool)
+    levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
+    served_by = serving(spells, place, a.begin_s[rows])
+    pace = _pace(spells, place.name, a.begin_s[rows])
+    load = load if place.context_cache is None else _with_found(load, a, rows)
+    for name in set(served_by.tolist()):
+        mine = served_by == name
+        model = model_at(place, name)
+        who = a.request[rows[mine]]
+        seen = counted(load, prompts_of(load, scenario.classes, model, place.name))
+        total_s = draw_service(place.name, place.spec, model, seen, 0, levels).total_s[who] * pace[mine]
+        took_s = a.free_s[rows[mine]] - a.begin_s[rows[mine]]
+        off = np.abs(took_s - total_s) > RELATIVE * (a.free_s[rows[mine]] + 1)
+        wrong[rows[mine]] = off & (a.outcome[rows[mine]] == Outcome.SERVED)
+    return wrong
+
+
+def _makes_times(place: Place) -> bool:
+    """Whether the run itself decides how long services take, so that no draw tells."""
+    spec = place.spec
+    own = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
+    made = own or isinstance(spec, Batch | Live)  # a turn may wait for its session
+    made = made or place.load_law is not None  # audit_load counts the work under a load law
+    return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
+
+
+def _with_found(load: Workload, attempts: Attempts, rows: NDArray[np.intp]) -> Workload:
+    """The load with the cached tokens that the calls in ``rows``, one a request, found."""
+    cached = np.zeros(len(load), dtype=np.int32)
+    cached[attempts.request[rows]] = attempts.cached_tokens[rows]
+    return replace(load, cached_tokens=cached)
+
+
+def _pace(spells: Spells, name: str, at_s: Floats) -> Floats:
+    pace = np.ones(len(at_s))
+    for spell in spells:
+        if isinstance(spell.event, Brownout) and _met(spell.event, name):
+            pace[_inside(at_s, spell.begin_s, spell.end_s)] *= spell.event.factor
+    return pace
+
+
+def serving(spells: Spells, place: Place, at_s: Floats) -> NDArray[np.object_]:
+    """The name of the model that an event has the endpoint serve at each instant; empty: its own."""
+    names = np.full(len(at_s), "", dtype=object)
+    for spell in spells:  # by beginning: the one that began last holds
+        if isinstance(spell.event, ModelSwitch) and spell.event.endpoint == place.name:
+            names[_inside(at_s, spell.begin_s, spell.end_s)] = spell.event.model
+    return names
+
+
+def model_at(place: Place, name: str) -> ModelProfile | None:
+    """The profile behind a name of `serving`."""
+    return place.later[name] if name else place.model

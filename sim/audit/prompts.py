@@ -1,0 +1,80 @@
+"""Prompt tokens a second time: media counted value by value from the catalogue's figures."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from profiles.schema import Tokenisation
+from sim.records import Records
+from sim.scenario.media import Media, MediaKind
+from sim.scenario.spec import Scenario
+
+Ints = NDArray[np.int64]
+
+
+def media_recounted(records: Records, scenario: Scenario, catalog: Catalog) -> dict[MediaKind, Ints]:
+    """Tokens of each kind in the prompt of each attempt, begun or not, as its endpoint's model counts."""
+    attempts, load = records.attempts, records.workload
+    found: dict[MediaKind, Ints] = {kind: np.zeros(len(attempts), dtype=np.int64) for kind in load.media}
+    places = [(endpoint, name) for endpoint in records.endpoint_names for name in load.class_names]
+    for endpoint, name in places if found else ():
+        spec, model = scenario.classes[name].media, scenario.endpoints[endpoint].model
+        if spec is None or model is None:  # without a model there is no generation to count by
+            continue
+        rules = catalog.model(model, scenario.prices_on).tokenisation
+        mine = attempts.endpoint == records.endpoint_names.index(endpoint)
+        mine &= load.class_id[attempts.request] == load.class_names.index(name)
+        for kind in load.media:
+            values, place = np.unique(load.media[kind][attempts.request[mine]], return_inverse=True)
+            counts = [_tokens(rules, kind, spec, int(value)) for value in values]
+            found[kind][mine] = np.array(counts, dtype=np.int64)[place]
+    return found
+
+
+def prompts_asked(records: Records, scenario: Scenario, catalog: Catalog) -> Ints:
+    """The whole prompt of each attempt, begun or not."""
+    asked = records.workload.input_tokens[records.attempts.request].astype(np.int64)
+    return np.asarray(asked + sum(media_recounted(records, scenario, catalog).values()))
+
+
+def _tokens(rules: Tokenisation, kind: MediaKind, spec: Media, value: int) -> int:
+    if not value:
+        return 0
+    match kind:
+        case "image":
+            return _a_picture(rules, spec) * value
+        case "video":
+            return _film(rules, spec, value)
+        case "audio":
+            return _up(Fraction(value, 1000) * Fraction(str(rules.audio_tokens_per_s)))
+        case "pdf":
+            return rules.pdf_tokens_per_page * value
+
+
+def _a_picture(rules: Tokenisation, spec: Media) -> int:
+    tiles = rules.image_tiles
+    if tiles is None:
+        return (rules.image_tokens or {})[spec.resolution or rules.image_default or "high"]
+    wide, high = spec.image_px or (0, 0)
+    if wide <= tiles.small_side_px and high <= tiles.small_side_px:
+        return tiles.small_tokens
+    across, down = _up(Fraction(wide, tiles.tile_side_px)), _up(Fraction(high, tiles.tile_side_px))
+    return tiles.tile_tokens * across * down
+
+
+def _film(rules: Tokenisation, spec: Media, ms: int) -> int:
+    if rules.video_tokens_per_frame is None:
+        rate = (rules.video_tokens_per_s or {})["low" if spec.resolution == "low" else "default"]
+        return _up(Fraction(ms * rate, 1000))
+    frames_per_s = spec.frames_per_s or rules.video_frames_per_s
+    frames = _up(Fraction(ms, 1000) * Fraction(str(frames_per_s)))
+    return frames * rules.video_tokens_per_frame[spec.resolution or "medium"]
+
+
+def _up(value: Fraction) -> int:
+    whole, rest = divmod(value.numerator, value.denominator)
+    return whole + bool(rest)

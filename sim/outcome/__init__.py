@@ -1,0 +1,1 @@
+"""What a run amounts to: metrics of a replication, and their summary over all of them."""

@@ -1,0 +1,1 @@
+"""How good the answers are: abilities, own evaluations, verdicts, expected quality."""

@@ -1,0 +1,60 @@
+"""Expected quality: the chance of an adequate answer, without flipping a coin.
+
+An answer that a verifier has judged is better (accepted) or worse (flagged, and shown for want of another)
+than its difficulty tells; `sim.quality.verdicts` says by how much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from sim.outcome.response_origins import origins
+from sim.quality.abilities import adequate_chance, by_request
+from sim.quality.verdicts import cascade_of, verdicts
+from sim.records import Outcome, Records
+from sim.scenario.spec import Scenario
+from sim.timeline import models_over_time, timeline
+
+Floats = NDArray[np.float64]
+
+
+def chances(records: Records, scenario: Scenario, catalog: Catalog) -> Floats:
+    """One chance a request: 0 where it was not served, NaN where the serving model's ability is unknown."""
+    load = records.workload
+    cascade, place = cascade_of(scenario), _answered_by(records, scenario)
+    served = records.requests.outcome == Outcome.SERVED
+    found = np.zeros(len(load))
+    for index, (name, ability) in enumerate(by_request(scenario, catalog, load).items()):
+        own = served & (place == index)
+        if not own.any():
+            continue
+        if cascade is None or name == cascade.to:
+            switched = _after_switches(ability, records, scenario, catalog, name, index)
+            found[own] = adequate_chance(switched, load.difficulty)[own]
+        else:
+            found[own] = verdicts(cascade, load, name, ability).chance[own]
+    return found
+
+
+def _answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
+    """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
+    front = [k for k, name in enumerate(records.endpoint_names) if name not in scenario.routable]
+    return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
+
+
+def _after_switches(
+    ability: Floats, records: Records, scenario: Scenario, catalog: Catalog, name: str, index: int
+) -> Floats:
+    """The ability of the model that an event had the endpoint serve when each answer began."""
+    models = models_over_time(timeline(scenario, records.workload.luck), name, scenario.endpoints[name].model)
+    if models.constant:
+        return ability
+    profiles = [catalog.model(str(model), scenario.prices_on) for model in models.values]
+    known = [profile.quality.ability.value for profile in profiles]
+    a, found = records.attempts, ability.copy()
+    rows = np.flatnonzero((a.endpoint == index) & (a.outcome == Outcome.SERVED))
+    step = np.searchsorted(models.at_s, a.begin_s[rows], side="right")
+    found[a.request[rows]] = np.array([np.nan if one is None else one for one in known])[step]
+    return found

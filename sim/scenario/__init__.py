@@ -1,0 +1,1 @@
+"""What the user writes: frozen, strict, validated, with a JSON Schema."""

@@ -1,0 +1,32 @@
+"""What all endpoints of a scenario have in common that serve calls one by one."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from profiles.base import Channel
+from sim.distributions import Distribution, Share, Strict
+from sim.scenario.classes import Name
+
+
+class EndpointSpec(Strict):
+    """A model, or a law of service times; where it is, and what comes after it."""
+
+    model: str | None = None
+    channel: Channel = "vertex"
+    latency: Distribution | None = None  # an explicit service-time law in place of the model's, seconds
+    first_token_share: Share = 1.0  # of that law's time, when the first answer token comes
+    thinking_level: str | None = None
+    region: Literal["global", "regional"] = "global"
+    then: Name | None = None  # a served request goes on to this endpoint (RAG: embed, then answer)
+
+    @model_validator(mode="after")
+    def _timed(self) -> Self:
+        self._check_law()
+        return self
+
+    def _check_law(self) -> None:
+        if self.model is None and self.latency is None:
+            raise ValueError("name a model, or give an explicit latency law")
