@@ -245,7 +245,7 @@ def test_models_levels_and_endpoints_of_the_presets_exist():
 
 
 def test_the_page_about_scenarios_lists_the_presets_and_its_example_loads(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "scenarios.md").read_text(encoding="utf-8")
     assert [name for name in preset_names() if f"`{name}`" not in page] == []
     example = page.split("```yaml\n")[1].split("```")[0]
     assert load_scenario(saved(tmp_path, example)).name == "my_chat"

@@ -19,7 +19,7 @@ from sim.outcome.summary import (
 )
 from sim.outcome.summary_parts import CacheSummary, LiveSummary
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 TABLES = {
     "Slices": SliceSummary,
     "Jobs": JobSummary,
