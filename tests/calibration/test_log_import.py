@@ -187,10 +187,11 @@ def test_a_log_is_fitted_like_a_run(read):
         np.zeros(n),
         answers,
     )
-    columns = zip(first.tolist(), end.tolist(), tokens.tolist(), answers.tolist(), strict=True)
+    at_s = np.cumsum(rng.exponential(1.0, n))  # not every second: calls would meet each other in step
+    columns = zip(at_s.tolist(), first.tolist(), end.tolist(), tokens.tolist(), answers.tolist(), strict=True)
     rows = [
-        otel(CALL | {"at": T0 + i, "first": a, "end": b, "input": t, "cached": 0, "thought": 0, "answer": k})
-        for i, (a, b, t, k) in enumerate(columns)
+        otel(CALL | {"at": T0 + s, "first": a, "end": b, "input": t, "cached": 0, "thought": 0, "answer": k})
+        for s, a, b, t, k in columns
     ]
     found = fit_model("m", read("otel", rows).samples, LatencyLaw(9, 9, 9, 9), sure=False).law
     assert found.base_s == pytest.approx(1.0, rel=0.05)
