@@ -135,7 +135,7 @@ class Station:
         self.prompts = NO_PROMPTS
         self.too_long: frozenset[int] = frozenset()  # requests whose prompt exceeds the model's window
         self.busy = self.waiting_calls = 0
-        self._peak_busy = self._peak_queue = self._peak_system = 0
+        self._peak_queue = self._peak_system = 0
         self._busy_integral = self._busy_since_s = 0.0
         self._queue_integral = self._queue_since_s = 0.0
         self._timeout_s, self._cancels = client.timeout_s, client.cancels
