@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from calibration.logs import DROPPED_NO_TIMES, Cell, Dropped, Form, LogCall, Row
+from calibration.log_calls import DROPPED_NO_TIMES, Cell, Dropped, Form, LogCall, Row
 from calibration.samples import Outcome
 
 

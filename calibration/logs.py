@@ -11,7 +11,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,47 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from calibration.samples import Measurement, Outcome, Sample, Totals
+from calibration.log_calls import (
+    DROPPED_NO_MODEL,
+    DROPPED_NO_TIMES,
+    DROPPED_NO_TOKENS,
+    Cell,
+    Dropped,
+    Form,
+    LogCall,
+    Row,
+)
+from calibration.log_forms import FORMS
+from calibration.samples import Measurement, Sample, Totals
 from profiles.errors import InputError, nearest
-
-Cell = Any  # a value of a log: any of JSON's types
-Row = Mapping[str, Any]
-DROPPED_NO_MODEL = "no model name"
-DROPPED_NO_TOKENS = "no token counts"
-DROPPED_NO_TIMES = "no times, or times that run backwards"
-
-
-@dataclass(frozen=True)
-class LogCall:
-    """One call as a log tells it; seconds from its own start. None: the log does not say."""
-
-    model: str
-    start_s: float  # wall clock, Unix
-    first_s: float | None
-    end_s: float | None
-    input_tokens: int | None
-    cached_tokens: int
-    output_tokens: int | None  # with or without thoughts, as the form says
-    thinking_tokens: int
-    outcome: Outcome = "ok"
-    level: str | None = None
-    finish: str | None = "STOP"
-
-
-class Dropped(Exception):  # noqa: N818  # a reason, not an error: it is counted and told
-    """A row is of no use; the message says why."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """How one tool writes its logs. ``rows_at`` are the keys of a document under which rows lie."""
-
-    read: Callable[[Row], LogCall]
-    wants: str
-    rows_at: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    thoughts_in_output: bool = False
-    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,8 +49,6 @@ def read_log(path: Path, form: str, *, first_chunk_tokens: int = 24, model: str 
 
     InputError for an unknown form, a file that cannot be read, or one without a single usable call.
     """
-    from calibration.log_forms import FORMS
-
     if form not in FORMS:
         raise InputError(f"--format {form!r}{nearest(form, list(FORMS)) or '; one of ' + ', '.join(FORMS)}")
     raw = _bytes(path)

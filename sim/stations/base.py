@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heappush
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from simpy.events import NORMAL
@@ -18,9 +18,6 @@ from sim.engine.clock import Clock
 from sim.records import Instance, Outcome, Reason, StationLog, Usage
 from sim.stations.prompts import NO_PROMPTS
 from sim.stations.service import Service
-
-if TYPE_CHECKING:
-    from sim.stations.stays import StayLog
 
 
 class Call:
@@ -82,6 +79,12 @@ class Worked:
 
 
 LogServed = Callable[[tuple[int, int, float]], None]  # request, endpoint, begin_s
+
+
+class Stays(Protocol):
+    """Stays of calls on instances, one row each; `sim.stations.stays` names the fields."""
+
+    rows: list[tuple[float, ...]]
 
 
 class Caller(Protocol):
@@ -268,7 +271,7 @@ class Station:
         """After the run: when services ended that were lost with their instance, by request and service."""
         return {}
 
-    def stays(self) -> StayLog | None:
+    def stays(self) -> Stays | None:
         """After the run, before `worked`: every stay on an instance; None where nobody kept count."""
         return None
 
