@@ -20,9 +20,9 @@ from sim.scenario.spec import RequestClass
 class Defer:
     """The policy ``of``, but what can wait goes to the batch endpoint ``to``.
 
-    A request with a deadline can wait where a usual job (half the time between two jobs, then its own) takes
-    no more than ``within`` of it; one without can where its class is relaxed about latency and bounds no
-    time. What came back from ``to`` unanswered is not sent there again.
+    Only what its class says is ``deferrable`` can, and only where a usual job (half the time between two
+    jobs, then its own) takes no more than ``within`` of its deadline; without one, of the tighter time that
+    its SLO bounds; without either, always. What came back from ``to`` unanswered is not sent there again.
     """
 
     of: RoutingBlock = field(default_factory=lambda: {"policy": "rules"})
@@ -53,10 +53,15 @@ class Deferring:
         return self.inner.choose(request, system)
 
     def _can_wait(self, request: Request, system: System) -> bool:
-        spec, view = request.spec, system[self.to]
-        if not predict.fits(request, view):
+        view = system[self.to]
+        if not request.deferrable or not predict.fits(request, view):
             return False
-        if request.deadline_s == math.inf:
-            unbounded = spec.slo.ttft_s is None and spec.slo.e2e_s is None
-            return unbounded and spec.needs.latency == "relaxed"
-        return predict.e2e_s(request, view) <= self.within * request.deadline_s
+        due_s = _due_s(request)
+        return due_s == math.inf or predict.e2e_s(request, view) <= self.within * due_s
+
+
+def _due_s(request: Request) -> float:
+    """Seconds it has: to its deadline, or as its class's SLO says; infinite where neither does."""
+    slo = request.spec.slo
+    bounds = [bound for bound in (slo.ttft_s, slo.e2e_s) if bound is not None]
+    return request.deadline_s if request.deadline_s < math.inf else min(bounds, default=math.inf)

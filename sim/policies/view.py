@@ -105,6 +105,10 @@ class Requests:
         """Seconds from arrival by which a request must be answered; infinite without a deadline."""
         return float(self._load.deadline_s[index])
 
+    def deferrable(self, index: int) -> bool:
+        """Whether a request may be held for a cheaper time or way."""
+        return self._load.deferrable is not None and bool(self._load.deferrable[index])
+
     def label(self, name: str, index: int) -> str | None:
         """The word ``name`` of a request; None where nothing is stated."""
         if name not in self._labels:
@@ -171,6 +175,11 @@ class Request:
     def deadline_s(self) -> float:
         """Seconds after its arrival by which it must be answered; infinite where there is no deadline."""
         return self._columns.deadline_s(self.index)
+
+    @property
+    def deferrable(self) -> bool:
+        """Whether nobody waits for it, so that it may be held; its class says."""
+        return self._columns.deferrable(self.index)
 
     @property
     def expected_output_tokens(self) -> float:

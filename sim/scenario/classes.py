@@ -170,6 +170,7 @@ class RequestClass(Strict):
     request_type: RequestType = "default"  # at a reservation: as it does, never spill, or bypass it
     deadline_s: Positive | None = None
     deadline_at: LocalTime | None = None  # in its place: the next such moment on the wall
+    deferrable: bool = False  # nobody waits for it: it may be held for a cheaper time or way
     patience: Distribution | None = None  # seconds a user waits for the first token; default: for ever
     needs: Needs = Needs()
     team: Name | None = None  # who is charged for it; default: the class itself
@@ -222,6 +223,18 @@ class RequestClass(Strict):
             raise ValueError(
                 "rank_correlation is for single requests: a session's prompts grow by its answers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_waits_for_what_can(self) -> Self:
+        if not self.deferrable:
+            return self
+        if self.needs.latency == "interactive" or self.patience is not None:
+            raise ValueError(
+                "deferrable is for work that nobody waits for: remove patience and needs.latency: interactive"
+            )
+        if self.talk is not None or isinstance(self.arrivals, Population):
+            raise ValueError("deferrable is for single requests and jobs: people wait for the next turn")
         return self
 
     @model_validator(mode="after")

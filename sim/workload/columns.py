@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from sim.luck import Luck
 from sim.scenario.media import MediaKind, ToolKind
 
-OPTIONAL = ("prefix", "prefix_tokens", "history_tokens", "query", "spoken", "until_s", "retrieval_s")
+OPTIONAL = (
+    "prefix",
+    "prefix_tokens",
+    "history_tokens",
+    "query",
+    "spoken",
+    "until_s",
+    "retrieval_s",
+    "deferrable",
+)
 _NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")
 
 
@@ -62,6 +71,7 @@ class Workload:
     query: NDArray[np.int32] | None = None  # which question it asks, if that may come again; -1: none
     until_s: NDArray[np.float64] | None = None  # a later turn is not sent from then on: its user has left
     retrieval_s: NDArray[np.float64] | None = None  # between the user's question and the call
+    deferrable: NDArray[np.bool_] | None = None  # nobody waits for it: it may be held
 
     def __len__(self) -> int:
         return len(self.arrival_s)

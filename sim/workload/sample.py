@@ -341,6 +341,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         **query_column({name: spec.queries for name, spec in scenario.classes.items()}, luck, sizes, order),
         until_s=_until(loads, order),
         retrieval_s=_retrieval(scenario, luck, sizes, order),
+        deferrable=_stated([spec.deferrable for spec in specs], sizes, order),
     )
 
 
@@ -376,6 +377,11 @@ def _retrieval(scenario: Scenario, luck: Luck, sizes: list[int], order: NDArray[
     if all(spec.retrieval_s is None for spec in scenario.classes.values()):
         return None
     return np.concatenate(parts)[order]
+
+
+def _stated(flags: list[bool], sizes: list[int], order: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+    """What each class says, as a column; none where no class says so."""
+    return np.repeat(np.array(flags), sizes)[order] if any(flags) else None
 
 
 def _until(loads: list[_Load], order: NDArray[np.intp]) -> Floats | None:

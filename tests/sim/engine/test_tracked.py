@@ -356,10 +356,11 @@ JOBS = {"buy": "batch", "model": FLASH, "job_every_s": 60.0, "turnaround_s": con
 
 def test_what_can_wait_is_deferred_and_what_cannot_is_not():
     classes = {
-        "late": request_class(0.2, deadline_s=1_000.0),
-        "soon": request_class(0.2, deadline_s=300.0),
-        "any": request_class(0.2, needs={"latency": "relaxed"}),
-        "chat": request_class(0.2, slo={"ttft_s": 5.0}),
+        "late": request_class(0.2, deferrable=True, deadline_s=1_000.0),
+        "soon": request_class(0.2, deferrable=True, deadline_s=300.0),
+        "any": request_class(0.2, deferrable=True),
+        "chat": request_class(0.2, deferrable=True, slo={"e2e_s": 450.0}),
+        "held": request_class(0.2, deadline_s=1_000.0, needs={"latency": "relaxed"}),
     }
     endpoints = {"batch": JOBS, "flash": payg(constant(0.5), model=FLASH)}
     routing = {"policy": "defer", "of": {"policy": "static", "endpoint": "flash"}}
@@ -367,7 +368,7 @@ def test_what_can_wait_is_deferred_and_what_cannot_is_not():
     batched = records.requests.endpoint == 0
     names = np.array(records.workload.class_names)[records.workload.class_id]
     assert set(names[batched]) == {"late", "any"}
-    assert set(names[~batched]) == {"soon", "chat"}
+    assert set(names[~batched]) == {"soon", "chat", "held"}
 
 
 def test_who_leaves_is_taken_back_from_the_line_but_not_from_a_job():
