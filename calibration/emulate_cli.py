@@ -36,7 +36,9 @@ def emulate(
     ] = 1.0,
     rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute, per model.")] = None,
     input_tpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute, per model.")] = None,
-    limit_kind: Annotated[str, typer.Option(help="How limits refill: window or bucket.")] = "window",
+    limit_kind: Annotated[
+        str, typer.Option(help="How limits are counted: window, bucket or log.")
+    ] = "window",
     error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that get a 503.")] = 0.0,
     tls: Annotated[
         Path | None, typer.Option(help="Serve TLS, as Live needs, with a certificate made in this folder.")
@@ -46,8 +48,8 @@ def emulate(
     on: OnDay = None,
 ) -> None:
     """Serve the Gemini protocol on 127.0.0.1 with latencies from profiles, no key needed; Ctrl-C ends it."""
-    if limit_kind not in ("window", "bucket"):
-        raise InputError(f"--limit-kind {limit_kind}: give window or bucket")
+    if limit_kind not in ("window", "bucket", "log"):
+        raise InputError(f"--limit-kind {limit_kind}: give window, bucket or log")
     law = _truth(truth, model, profiles, day_of(on))
     law = dataclasses.replace(law, seed=seed, time_scale=time_scale) if truth is None else law
     overrides = {"rpm": rpm, "input_tpm": input_tpm, "kind": limit_kind}

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from calibration.emulator.truth import BatchLaw, Faults, Limits, LiveLaw, ModelTruth, OutputLaw, Truth
+from calibration.emulator.truth import (
+    BatchLaw,
+    Faults,
+    Limits,
+    LiveLaw,
+    ModelTruth,
+    OutputLaw,
+    Regime,
+    Truth,
+)
 
-__all__ = ["BatchLaw", "Faults", "Limits", "LiveLaw", "ModelTruth", "OutputLaw", "Truth"]
+__all__ = ["BatchLaw", "Faults", "Limits", "LiveLaw", "ModelTruth", "OutputLaw", "Regime", "Truth"]

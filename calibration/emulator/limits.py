@@ -1,4 +1,4 @@
-"""Published limits at work: requests and input tokens a minute, as a fixed window or a token bucket.
+"""Published limits at work: requests and input tokens a minute, as a window, a bucket or a sliding log.
 
 Time is whatever the caller passes (emulated seconds, never going back). A refused request uses up
 nothing.
@@ -6,6 +6,8 @@ nothing.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 
 from calibration.emulator.truth import Limits
@@ -54,12 +56,45 @@ class Level:
         self.at_s = now_s
 
 
+class Log:
+    """A limit on what was taken in the minute before now: every taking is remembered until it is that old."""
+
+    def __init__(self, metric: str, limit: int) -> None:
+        self.metric, self.limit = metric, limit
+        self._taken: deque[tuple[float, float]] = deque()
+        self._now_s = 0.0
+
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """Seconds until ``amount`` fits; 0 when it fits now, infinite when it never can."""
+        self._now_s = now_s
+        while self._taken and self._taken[0][0] <= now_s - WINDOW_S:
+            self._taken.popleft()
+        level = sum(taken for _, taken in self._taken) + amount - self.limit
+        if amount > self.limit:
+            return math.inf
+        for at_s, taken in self._taken:
+            if level <= 0:
+                break
+            level, wait_s = level - taken, at_s + WINDOW_S - now_s
+            if level <= 0:
+                return wait_s
+        return 0.0
+
+    def take(self, amount: float) -> None:
+        """Uses up ``amount``; the caller has asked ``wait_s`` first."""
+        self._taken.append((self._now_s, amount))
+
+
 class Limiter:
     """All limits of one model; a request passes all of them or uses up none."""
 
     def __init__(self, limits: Limits) -> None:
         named = (("rpm", limits.rpm), ("input_tpm", limits.input_tpm))
-        self._levels = [Level(name, limit, limits.kind) for name, limit in named if limit is not None]
+        self._levels = [
+            Log(name, limit) if limits.kind == "log" else Level(name, limit, limits.kind)
+            for name, limit in named
+            if limit is not None
+        ]
 
     def admit(self, input_tokens: int, now_s: float) -> Refusal | None:
         """Takes one request of ``input_tokens``, or says which limit refuses it."""

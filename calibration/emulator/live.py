@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType, web
 
 from calibration.emulator import protocol
+from calibration.emulator.crowd import Crowd
 from calibration.emulator.protocol import Json, get
 from calibration.emulator.state import Clock, Tally
 from calibration.emulator.timeline import Chunk, timeline
@@ -47,6 +48,9 @@ class Host(Protocol):
 
     def next_index(self) -> int:
         """The number of the next reply."""
+
+    def crowd(self, name: str) -> Crowd:
+        """The calls in flight at a model."""
 
     def enter(self, name: str) -> bool:
         """Whether one more session of a model may begin; if so it has."""
@@ -227,14 +231,15 @@ class Connection:
     async def _answer(self, session: Session) -> None:
         host, start_s = self._host, self._host.clock.now_s()
         ask, index = session.ask(), host.next_index()
-        draw = host.truth.draw(index, session.name, ask)
+        draw = host.truth.draw(index, session.name, ask, start_s)
         tally = host.tallies[session.name]
         tally.requests += 1
         tally.book(ask, draw)
         model = session.model
-        for chunk in timeline(draw, model.law, model.chunk_tokens, model.thought_chunk_tokens, False):
-            await host.clock.sleep_until(start_s + chunk.at_s)
-            await self._socket.send_json(piece(session, chunk))
+        with host.crowd(session.name).enter(start_s) as pacer:
+            for chunk in timeline(draw, model.law, model.chunk_tokens, model.thought_chunk_tokens, False):
+                await pacer.until(*draw.parts(chunk.at_s))
+                await self._socket.send_json(piece(session, chunk))
         session.tokens += draw.answer
         await self._socket.send_json(closing(session, ask, draw))
         if session.resumes:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from calibration.emulator import live, protocol
+from calibration.emulator.crowd import Crowd, Pacer, SharedPacer
 from calibration.emulator.limits import Limiter
 from calibration.emulator.protocol import Head, Json, Resource, Target
 from calibration.emulator.resources import Refused, Resources
@@ -43,6 +44,11 @@ class Call:
     draw: Draw
     head: Head
     start_s: float
+    pacer: Pacer | SharedPacer
+
+    async def until(self, at_s: float) -> None:
+        """Waits until the call has come as far as ``at_s`` seconds alone with the service."""
+        await self.pacer.until(*self.draw.parts(at_s))
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -58,6 +64,7 @@ class Emulator:
         self.truth = truth
         self._key = api_key
         self._clock: Clock | None = None
+        self._crowds: dict[str, Crowd] = {}
         self._index = 0
         self.tallies = {name: Tally() for name in truth.models}
         self._limiters = {name: Limiter(model.limits) for name, model in truth.models.items()}
@@ -227,16 +234,27 @@ class Emulator:
         if refused is not None:
             return refused
         index = self.next_index()
-        draw = self.truth.draw(index, name, ask)
+        draw = self.truth.draw(index, name, ask, start_s)
         response_id, created = f"emulated-{self.truth.seed}-{index}", datetime.now(UTC).isoformat()
         truncated, cached = draw.truncated, ask.cached_tokens
         head = Head(name, response_id, ask.input_tokens, target.cloud, truncated, created, cached)
-        call = Call(request, target, name, model, ask, shown, draw, head, start_s)
         if draw.fault in ("unavailable", "deadline"):
             tally.failed += 1
             return _fail(draw.fault)
         tally.book(ask, draw)
-        return await (self._stream(call) if target.verb == "streamGenerateContent" else self._whole(call))
+        answer = self._stream if target.verb == "streamGenerateContent" else self._whole
+        with self.crowd(name).enter(start_s) as pacer:
+            call = Call(request, target, name, model, ask, shown, draw, head, start_s, pacer)
+            response = await answer(call)
+        if draw.fault == "stall" and response.prepared:
+            await self.clock.sleep_until(self.clock.now_s() + STALL_S)
+        return response
+
+    def crowd(self, name: str) -> Crowd:
+        """The calls in flight at a model."""
+        if name not in self._crowds:
+            self._crowds[name] = Crowd(self.truth.models[name].load, self.clock)
+        return self._crowds[name]
 
     def _invalid(self, name: str, model: ModelTruth, ask: Ask) -> web.Response | None:
         if model.embedding_dimensions is not None:
@@ -260,11 +278,8 @@ class Emulator:
         return response
 
     async def _whole(self, call: Call) -> web.StreamResponse:
-        chunks = call.chunks
-        end_s = call.start_s + chunks[-1].at_s
-        if await self._late(call, end_s):
-            return _refuse(protocol.error(504, "Deadline expired before operation could complete."))
-        await self.clock.sleep_until(end_s)
+        if await self._late(call, call.chunks[-1].at_s):
+            return _fail("deadline")
         if call.draw.fault is not None:  # a fault in the middle of an answer that is sent whole
             return _fail("unavailable")
         body = protocol.whole(call.head, call.draw.thoughts, call.draw.answer)
@@ -272,9 +287,8 @@ class Emulator:
 
     async def _stream(self, call: Call) -> web.StreamResponse:
         chunks = call.chunks
-        if await self._late(call, call.start_s + chunks[0].at_s):
-            return _refuse(protocol.error(504, "Deadline expired before operation could complete."))
-        await self.clock.sleep_until(call.start_s + chunks[0].at_s)
+        if await self._late(call, chunks[0].at_s):
+            return _fail("deadline")
         response = web.StreamResponse(headers=self._timing(call) | {"Content-Type": "text/event-stream"})
         with contextlib.suppress(ConnectionError):  # the client may leave at any time
             await response.prepare(call.request)
@@ -284,23 +298,23 @@ class Emulator:
     async def _send(self, call: Call, chunks: list[Chunk], response: web.StreamResponse) -> None:
         stop = max(1, int(call.draw.fault_at * len(chunks))) if call.draw.fault else len(chunks)
         for chunk in chunks[:stop]:
-            await self.clock.sleep_until(call.start_s + chunk.at_s)
+            await call.until(chunk.at_s)
             await _event(response, protocol.reply(call.head, chunk))
         if call.draw.fault == "stream_error":
             await _event(response, protocol.error(503, "The model is overloaded. Please try again later."))
         elif call.draw.fault == "cut" and call.request.transport is not None:
             call.request.transport.abort()
-        elif call.draw.fault == "stall":
-            await self.clock.sleep_until(self.clock.now_s() + STALL_S)
 
-    async def _late(self, call: Call, ready_s: float) -> bool:
-        """Whether the client's own deadline passes before ``ready_s``; then waits for that deadline."""
+    async def _late(self, call: Call, at_s: float) -> bool:
+        """Waits until the call has come that far, or the client's own deadline passes: then True."""
         limit = call.request.headers.get("X-Server-Timeout", "")
-        deadline_s = call.start_s + float(limit) * self.clock.scale if limit.isdigit() else math.inf
-        if ready_s <= deadline_s:
-            return False
-        await self.clock.sleep_until(deadline_s)
-        return True
+        passed_s = (self.clock.now_s() - call.start_s) / self.clock.scale
+        try:
+            async with asyncio.timeout(float(limit) - passed_s if limit.isdigit() else None):
+                await call.until(at_s)
+        except TimeoutError:
+            return True
+        return False
 
     def _timing(self, call: Call) -> dict[str, str]:
         wall_ms = (self.clock.now_s() - call.start_s) / self.clock.scale * 1000

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from profiles.errors import InputError, nearest
-from profiles.latency import Floats, LatencyLaw, Noise, ThinkingLaw
+from profiles.latency import Floats, LatencyLaw, LoadLaw, Noise, ThinkingLaw
 from profiles.schema import ModelProfile
 from profiles.side_models import SideModel
 
@@ -41,7 +41,7 @@ class Limits:
 
     rpm: int | None = None
     input_tpm: int | None = None
-    kind: Literal["window", "bucket"] = "window"
+    kind: Literal["window", "bucket", "log"] = "window"
     batch_tokens: int | None = None  # prompts waiting in batch jobs
     sessions: int | None = None  # Live sessions at once
 
@@ -63,6 +63,19 @@ class Faults:
                 return str(name)
             u -= share
         return None
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What holds for calls that come from ``at_s`` on, until the next regime: a service that changes.
+
+    Factors multiply the law's times; ``faults`` of None leaves the model's own.
+    """
+
+    at_s: float  # emulated seconds since the start
+    prefill_factor: float = 1.0
+    pace_factor: float = 1.0
+    faults: Faults | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,13 @@ class ModelTruth:
     cache_minimum_tokens: int | None = 4_096
     batch: BatchLaw = BatchLaw()
     live: LiveLaw = LiveLaw()
+    load: LoadLaw | None = None  # how calls in flight slow each other down
+    regimes: tuple[Regime, ...] = ()
+
+    def regime(self, at_s: float) -> Regime:
+        """What holds at a moment; before the first regime, nothing is changed."""
+        begun = [regime for regime in self.regimes if regime.at_s <= at_s]
+        return max(begun, key=lambda regime: regime.at_s, default=Regime(0.0))
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,11 @@ class Draw:
     fault: str | None
     fault_at: float  # share of the reply sent before a fault in the middle
 
+    def parts(self, at_s: float) -> tuple[float, float]:
+        """Seconds of prefill and of decoding that the first ``at_s`` seconds of a call alone hold."""
+        prefill_s = min(at_s, self.prefill_s)
+        return prefill_s, at_s - prefill_s
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -153,9 +178,10 @@ class Truth:
         """The truth of one model; KeyError when the emulator does not serve it."""
         return self.models[name]
 
-    def draw(self, index: int, name: str, ask: Ask) -> Draw:
+    def draw(self, index: int, name: str, ask: Ask, at_s: float = 0.0) -> Draw:
         """The reply to request number ``index`` (from 0); a pure function of its arguments and the truth.
 
+        ``at_s``: when it came, emulated seconds; times are those of a call alone, for load acts later.
         Thoughts count against ``max_output_tokens``, as with the real service: the answer gets the rest.
         """
         model = self.models[name]
@@ -169,13 +195,14 @@ class Truth:
         uncached = np.array([ask.input_tokens - ask.cached_tokens])
         prefill = model.law.prefill_s(uncached, np.array([ask.cached_tokens]), z[0:1], u[0:1])
         pace = model.law.pace_s(z[0:1], z[1:2], u[1:2], u[0:1])
+        regime = model.regime(at_s)
         return Draw(
-            prefill_s=float(prefill[0]),
-            pace_s=float(pace[0]),
+            prefill_s=float(prefill[0]) * regime.prefill_factor,
+            pace_s=float(pace[0]) * regime.pace_factor,
             thoughts=thoughts,
             answer=answer,
             truncated=wanted > answer,
-            fault=model.faults.pick(float(u[4])),
+            fault=(model.faults if regime.faults is None else regime.faults).pick(float(u[4])),
             fault_at=float(u[5]),
         )
 
@@ -211,6 +238,7 @@ def model_truth(profile: ModelProfile) -> ModelTruth:
         context_tokens=profile.context_tokens,
         max_output_tokens=profile.max_output_tokens,
         cache_minimum_tokens=_least_cached(profile),
+        load=profile.latency.load_law,
     )
 
 
@@ -264,6 +292,9 @@ def parse_truth(data: object, source: str = "truth") -> Truth:
 
 
 def _refuse_unknown(given: object, known: object, path: str) -> None:
+    if isinstance(given, list) and isinstance(known, list | tuple):
+        for number, (one, other) in enumerate(zip(given, known, strict=False)):
+            _refuse_unknown(one, other, f"{path}.{number}")
     if not isinstance(given, Mapping) or not isinstance(known, Mapping):
         return
     for key, value in given.items():
