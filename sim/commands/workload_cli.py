@@ -59,7 +59,7 @@ def import_command(
 ) -> None:
     """Read a log of another program, however long, and write it sorted by time, as CSV or Parquet.
 
-    Scenarios replay the CSV (trace: {format: csv}); describe and fit read both.
+    Scenarios replay either (trace: {format: csv} or parquet); describe and fit read both.
     """
     from sim.workload.importers import import_file
 

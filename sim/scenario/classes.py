@@ -21,13 +21,25 @@ Modality = Literal["text", "image", "video", "audio", "pdf"]
 
 
 class Trace(Strict):
-    """A recorded request log, replayed: its times, its lengths, every row.
+    """A recorded request log, replayed: its times, its lengths, every row, in any format that is imported.
 
     ``tokens_scale`` rescales lengths from the recorder's tokenizer to Gemini's (1.0: as recorded).
     ``tick_s`` spreads arrivals evenly inside the recorder's rounding step.
     """
 
-    format: Literal["azure", "mooncake", "csv"]
+    format: Literal[
+        "azure",
+        "burstgpt",
+        "mooncake",
+        "bailian",
+        "csv",
+        "jsonl",
+        "parquet",
+        "otel",
+        "litellm",
+        "langfuse",
+        "vertex-bigquery",
+    ]
     path: str
     tokens_scale: Positive = 1.0
     tick_s: NonNegative = 0.0

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.workload.columns import Workload
-from sim.workload.traces import TraceRows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,11 +64,6 @@ def of_workload(workload: Workload) -> Load:
         workload.cached_tokens.astype(np.int64),
         workload.group.astype(np.int64),
     )
-
-
-def of_rows(rows: TraceRows) -> Load:
-    """A log that `read_trace` has read."""
-    return Load(rows.arrival_s, rows.input_tokens, rows.output_tokens, rows.cached_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +177,7 @@ def rank_correlation(x: Ints | Floats, y: Ints | Floats) -> float | None:
 def write_load(load: Load, path: Path) -> None:
     """A file that `import_log` reads again: Parquet by that ending, else a CSV (gzipped by .gz).
 
-    ``trace: {format: csv}`` replays the CSV. Raises InputError.
+    ``trace: {format: csv}`` or ``parquet`` replays it. Raises InputError.
     """
     columns = load_columns(load)
     try:

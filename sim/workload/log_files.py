@@ -14,7 +14,7 @@ import numpy as np
 from profiles.errors import InputError
 from sim.workload.log_formats import Fields
 from sim.workload.log_rows import BLOCK_ROWS, Block, Floats, Growing, Ints, Tally, identity, json_object
-from sim.workload.traces import MAX_TOKENS, opened
+from sim.workload.trace_rows import MAX_TOKENS, opened
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from profiles.errors import InputError
 from sim.workload.log_formats import Fields
-from sim.workload.traces import MAX_TOKENS
+from sim.workload.trace_rows import MAX_TOKENS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -80,7 +80,9 @@ class Tally:
         """A bad row. Raises InputError unless lenient."""
         message = f"{self.path}, line {line}, {text}"
         if not self.lenient:
-            raise InputError(f"{message}. --lenient leaves such rows out and counts them")
+            raise InputError(
+                f"{message}. proflash workload import --lenient leaves such rows out and counts them"
+            )
         self.bad += 1
         if len(self.faults) < SHOWN:
             self.faults.append(message)

@@ -34,7 +34,8 @@ from sim.workload.ranks import coupled
 from sim.workload.rates import Span, clock_moments
 from sim.workload.sessions import Draw, Turns, draw_turns
 from sim.workload.spikes import arrive_in_crowds
-from sim.workload.traces import MAX_TOKENS, TraceRows, read_trace
+from sim.workload.trace_rows import MAX_TOKENS, TraceRows
+from sim.workload.traces import read_trace
 from sim.world.prefix_rules import minds_beginnings
 
 Floats = NDArray[np.float64]

@@ -1,15 +1,20 @@
 import csv
 import gzip
 import json
+import typing
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from profiles.errors import InputError
 from sim.luck import Luck
-from sim.scenario.file import load_scenario
+from sim.scenario.file import load_scenario, parse_scenario
 from sim.scenario.spec import Trace
 from sim.workload.describe import describe
+from sim.workload.importers import FORMATS
+from sim.workload.loads import of_workload, write_load
 from sim.workload.sample import sample
 from sim.workload.traces import find_trace, read_trace
 
@@ -229,3 +234,55 @@ def test_a_shorter_run_replays_the_rows_before_its_end(with_traces):
     whole = sample(load_scenario("azure_chat_replay"), Luck(1))
     assert 0 < len(load) < len(whole)
     assert np.array_equal(load.arrival_s, whole.arrival_s[whole.arrival_s < 600])
+
+
+# --- formats that are imported ----------------------------------------------------------------
+
+
+def test_every_format_that_is_imported_is_replayed():
+    assert set(typing.get_args(Trace.model_fields["format"].annotation)) == set(FORMATS)
+
+
+REPLAYED = {
+    "schema": "proflash/scenario/v1",
+    "name": "replayed",
+    "prices_on": "2026-11-23",
+    "start": "2026-11-23T07:00:00",
+    "duration_s": 3_600.0,
+    "endpoints": {"flash": {"buy": "payg", "model": "flash"}},
+    "routing": {"policy": "static", "endpoint": "flash"},
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_was_sampled_is_replayed_row_by_row(tmp_path, form):
+    first = sample(load_scenario("support_conversations", ["duration_s=3600"]), Luck(1))
+    write_load(of_workload(first), tmp_path / f"log.{form}")
+    whole = {"recorded": {"trace": {"format": form, "path": str(tmp_path / f"log.{form}")}}}
+    again = sample(parse_scenario(REPLAYED | {"classes": whole}), Luck(2))
+    kept = first.arrival_s - first.arrival_s[0] < 3_600
+    assert np.allclose(again.arrival_s, (first.arrival_s - first.arrival_s[0])[kept], atol=1e-9)
+    for column in ("input_tokens", "output_tokens", "cached_tokens"):
+        assert np.array_equal(getattr(again, column), getattr(first, column)[kept])
+
+
+def test_json_lines_are_replayed_in_order_of_time_whatever_theirs(tmp_path):
+    rows = [{"arrival_s": t, "input_tokens": 10 + t, "output_tokens": 5} for t in (7, 3, 5)]
+    read = read_trace(
+        trace(write(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"), format="jsonl", tokens_scale=2.0)
+    )
+    assert read.arrival_s.tolist() == [0, 2, 4]
+    assert read.input_tokens.tolist() == [26, 30, 34]
+
+
+def test_a_trace_in_another_format_than_said_is_refused_in_words(tmp_path):
+    text = write(tmp_path, CSV + "0,1,1,0\n")
+    with pytest.raises(InputError, match="not a Parquet file that can be read"):
+        read_trace(trace(text, format="parquet"))
+    pq.write_table(pa.table({"arrival_s": [0.0], "input_tokens": [3], "output": [4]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: a Parquet file; right: the format parquet"):
+        read_trace(trace(tmp_path / "t.parquet", format="csv"))
+    with pytest.raises(InputError, match=r"line 1, column output_tokens: nothing there among"):
+        read_trace(trace(tmp_path / "t.parquet", format="parquet"))
+    with pytest.raises(InputError, match=r"line 1, column prompt_tokens: nothing there"):
+        read_trace(trace(write(tmp_path, '{"startTime": 0}\n', "t.jsonl"), format="litellm"))
