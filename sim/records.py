@@ -55,6 +55,7 @@ class Reason(IntEnum):
     PATIENCE = 36  # the user had waited long enough
     FIRST_TOKEN = 37  # no first token within the client's timeout for it
     DEADLINE = 38  # the request's deadline passed, and the server was told
+    CONNECT = 39  # no connection came about in time: the endpoint did not answer at all
 
 
 class Leave(IntEnum):

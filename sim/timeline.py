@@ -118,9 +118,9 @@ def concerns(event: Outage | Errors | Brownout, name: str) -> bool:
     return event.endpoints is None or name in event.endpoints
 
 
-def down_spans(spells: Iterable[Spell[Event]], name: str) -> list[tuple[float, float]]:
-    """When an endpoint is out: every outage of it, with the time that it takes longer than others."""
-    found = [s for s in of_kind(spells, Outage) if concerns(s.event, name)]
+def down_spans(spells: Iterable[Spell[Event]], name: str, *, silent: bool) -> list[tuple[float, float]]:
+    """When an endpoint is out, in one way or the other: with the time that it takes longer than others."""
+    found = [s for s in of_kind(spells, Outage) if concerns(s.event, name) and s.event.silent == silent]
     return [(s.begin_s, s.end_s + s.event.recovery_s.get(name, 0.0)) for s in found]
 
 
@@ -170,7 +170,7 @@ def what(event: Event) -> str:
     """One phrase for a listing or a band on a plot."""
     match event:
         case Outage():
-            return f"outage of {_those(event.endpoints)}"
+            return f"{'silent ' if event.silent else ''}outage of {_those(event.endpoints)}"
         case Errors():
             return f"{event.share:.3g} of calls to {_those(event.endpoints)} fail"
         case Brownout():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit.arrivals import arrival_checks
-from sim.audit.events import event_checks, model_at, serving
+from sim.audit.events import event_checks, model_at, serving, unreached
 from sim.audit.limits import limit_checks, peak
 from sim.audit.money import money_checks
 from sim.audit.prompts import media_recounted, prompts_asked
@@ -43,7 +43,7 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *request_checks(records, scenario),
         *token_checks(records, scenario, catalog),
         *time_checks(records, scenario),
-        *station_checks(records),
+        *station_checks(records, scenario),
         *event_checks(records, scenario, catalog),
         *limit_checks(records, scenario, catalog),
         *spend_checks(records, scenario, catalog),
@@ -275,12 +275,13 @@ def _early_retries(records: Records, scenario: Scenario) -> Mask:
 # --- stations ---------------------------------------------------------------------------------
 
 
-def station_checks(records: Records) -> Iterator[Check]:
+def station_checks(records: Records, scenario: Scenario) -> Iterator[Check]:
     """Little's law and the busy time of each station against its rows; never more busy than servers."""
     attempts, cut = records.attempts, records.ended_s
     left = np.where(np.isnan(attempts.free_s), attempts.end_s, attempts.free_s)
+    came = ~unreached(records, scenario)
     for index, station in enumerate(records.stations):
-        own = attempts.endpoint == index
+        own = came & (attempts.endpoint == index)
         present = _time_inside(attempts.send_s[own], left[own], cut)
         yield _close(f"Little's law, {station.endpoint}", station.in_system_integral, present)
         begin, free = records.in_service(index)

@@ -19,6 +19,7 @@ from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ExplicitCache, ResponseCache
+from sim.scenario.client import OS_CONNECT_S
 from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
 from sim.scenario.live import Live
 from sim.scenario.spec import Instances, Scenario
@@ -47,6 +48,9 @@ def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         spells = tuple(named) if at_callers else drawn
         own = records.attempts.endpoint == index
         yield check_rows(f"outages, {place.name}", _outages(records, spells, place.name, own), _OUTAGE)
+        if any(isinstance(spell.event, Outage) and spell.event.silent for spell in spells):
+            wrong = _silences(records, scenario, spells, place.name, own)
+            yield check_rows(f"no connection, {place.name}", wrong, _SILENCE)
         yield check_rows(f"server errors, {place.name}", _errors(records, spells, place.name, own), _ERROR)
         yield check_rows(f"failover, {place.name}", _failovers(records, spells, place.name, own), _FAILOVER)
         if not _makes_times(place):
@@ -56,6 +60,7 @@ def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
 
 
 _OUTAGE = "served during an outage, or refused for one outside it"
+_SILENCE = "reached an endpoint that did not answer, or waited for it beyond its timeout"
 _ERROR = "not what its coins say"
 _FAILOVER = "sent to an endpoint whose calls went to another"
 _TIME = "not the drawn time of its model, stretched as its brownouts say"
@@ -69,13 +74,44 @@ def _met(event: Any, name: str) -> bool:  # noqa: ANN401 - any event with endpoi
     return event.endpoints is None or name in event.endpoints
 
 
+def unreached(records: Records, scenario: Scenario) -> Mask:
+    """Calls to an endpoint that did not answer at all when they were sent: they never got there."""
+    found = np.zeros(len(records.attempts), dtype=bool)
+    drawn = timeline(scenario, records.workload.luck)
+    for index, name in enumerate(records.endpoint_names):
+        at_callers = isinstance(scenario.endpoints[name], ResponseCache)
+        spells = tuple(s for s in drawn if not at_callers or getattr(s.event, "endpoints", ()) is not None)
+        found |= (records.attempts.endpoint == index) & _out(records, spells, name, silent=True)
+    return np.asarray(found & (records.attempts.reason != Reason.CONTEXT))
+
+
+def _out(records: Records, spells: Spells, name: str, *, silent: bool) -> Mask:
+    """Calls sent while an endpoint was out in one of both ways."""
+    send_s = records.attempts.send_s
+    out = np.zeros(len(send_s), dtype=bool)
+    for spell in spells:
+        if isinstance(spell.event, Outage) and spell.event.silent == silent and _met(spell.event, name):
+            longer_s = spell.event.recovery_s.get(name, 0.0)
+            out |= _inside(send_s, spell.begin_s, spell.end_s + longer_s)
+    return out
+
+
+def _silences(records: Records, scenario: Scenario, spells: Spells, name: str, own: Mask) -> Mask:
+    """Who called into silence: never served, and let go by the timeout for connecting at the latest."""
+    a, client = records.attempts, scenario.client
+    silent = own & _out(records, spells, name, silent=True) & (a.reason != Reason.CONTEXT)
+    missed = a.reason == Reason.CONNECT
+    patient_s = min(client.connect_timeout_s or OS_CONNECT_S, client.timeout_s or np.inf)
+    late = a.end_s > a.send_s + patient_s
+    let_go = (Outcome.TIMED_OUT, Outcome.ABANDONED, Outcome.CANCELLED, Outcome.UNFINISHED)
+    wrong = silent & (~np.isnan(a.begin_s) | late | ~np.isin(a.outcome, let_go))
+    wrong |= missed & ((a.end_s != a.send_s + patient_s) | (a.outcome != Outcome.TIMED_OUT))
+    return np.asarray(wrong | (own & missed & ~silent))
+
+
 def _outages(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
     a = records.attempts
-    out = np.zeros(len(a), dtype=bool)
-    for spell in spells:
-        if isinstance(spell.event, Outage) and _met(spell.event, name):
-            longer_s = spell.event.recovery_s.get(name, 0.0)
-            out |= _inside(a.send_s, spell.begin_s, spell.end_s + longer_s)
+    out = _out(records, spells, name, silent=False) & ~_out(records, spells, name, silent=True)
     refused = a.reason == Reason.OUTAGE
     wrong = (out != refused) & (a.reason != Reason.CONTEXT)  # a prompt that cannot fit is not even sent
     return np.asarray(own & (wrong | (refused & (a.outcome != Outcome.FAILED))))
@@ -89,7 +125,7 @@ def _errors(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
         if isinstance(spell.event, Errors) and _met(spell.event, name):
             u = coins(records.workload.luck, f"errors/{spell.index}/{name}", a.request, a.number)
             hit |= _inside(a.send_s, spell.begin_s, spell.end_s) & (u < spell.event.share)
-    met = ~np.isin(a.reason, (Reason.OUTAGE, Reason.CONTEXT))
+    met = ~np.isin(a.reason, (Reason.OUTAGE, Reason.CONTEXT)) & ~_out(records, spells, name, silent=True)
     return np.asarray(own & met & (hit != (a.reason == Reason.SERVER_ERROR)))
 
 

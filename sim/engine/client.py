@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from sim.engine.clock import Clock, Timer
+from sim.engine.clock import Clock, Timer, Watch
 from sim.engine.log import Log
 from sim.engine.turns import loops_of, turns_of
 from sim.luck import counted_uniform
 from sim.policies.base import RoutingPolicy
 from sim.policies.view import Request, Requests, System
 from sim.records import Kind, Outcome, Reason
-from sim.scenario.spec import Client as ClientSpec
+from sim.scenario.client import OS_CONNECT_S
+from sim.scenario.client import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.workload.columns import Workload
 
@@ -35,6 +36,7 @@ class Client:
     ) -> None:
         self.timeout_s = math.inf if spec.timeout_s is None else spec.timeout_s
         self.cancels = spec.cancel_on_timeout
+        self._connect_s = spec.connect_timeout_s or OS_CONNECT_S
         self.log = Log()
         self._extend_log = self.log.plain.extend
         self.turned_away: list[int] = []  # requests the policy itself refused
@@ -169,15 +171,29 @@ class Client:
         if time_s < math.inf:
             self._clock.at(time_s, Timer(self._expire, call))
 
+    def unreachable(self, call: Call, now: float) -> None:
+        """No connection comes about: give up after the timeout for it, or for the whole call."""
+        call.odd = True
+        self._clock.at(
+            now + min(self._connect_s, self.timeout_s), Watch(self._miss_connection, call, is_done)
+        )
+
+    def _miss_connection(self, timer: Timer) -> None:
+        call: Call = timer.value  # type: ignore[assignment]
+        if not call.done:
+            self._time_out(call, self._clock.now, Reason.CONNECT)
+
     def _expire(self, timer: Timer) -> None:
         call: Call = timer.value  # type: ignore[assignment]
-        if call.done:
-            return
-        now = call.send_s + self.timeout_s
+        if not call.done:
+            self._time_out(call, call.send_s + self.timeout_s, Reason.NONE)
+
+    def _time_out(self, call: Call, now: float, reason: Reason) -> None:
+        """Stop waiting for a call, whatever the server does."""
         call.done, call.outcome = True, Outcome.TIMED_OUT
         if call.begin_s != call.begin_s:  # NaN: still waiting for a slot
             call.station.give_up(call, now)
-        self.log.add(call, now, Outcome.TIMED_OUT, Reason.NONE)
+        self.log.add(call, now, Outcome.TIMED_OUT, reason)
         self._retry(call, now, 0.0)
 
     def _retry(self, call: Call, now: float, wait_s: float) -> None:
@@ -231,6 +247,11 @@ class Client:
         """Requests that have more to come when the run is cut: their next attempt is ``pending``."""
         timers = [event for event in pending if isinstance(event, Timer)]
         return [t.value.request for t in timers if t.callbacks == (self._again,)]  # type: ignore[attr-defined]
+
+
+def is_done(call: Call) -> bool:
+    """Whether the client has heard an outcome."""
+    return call.done
 
 
 def _straight_to(station: Station) -> Callable[[int, float], None]:

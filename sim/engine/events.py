@@ -75,15 +75,19 @@ def _model(place: Place, name: str | None) -> ModelProfile | None:
 def calendar_of(place: Place, spells: Spells, laws: Laws, load: Workload) -> Calendar:
     """What one endpoint goes through in a run."""
     spells = _about(place, spells)
-    down = [(begin, end, True) for begin, end in down_spans(spells, place.name)]
     return Calendar(
-        down=steps(down, False),
+        down=_down(spells, place.name, silent=False),
+        silent=_down(spells, place.name, silent=True),
         errors=_errors(place.name, spells, load.luck),
         away=steps(away_spans(spells, place.name), None),
         law=laws.over_time,
         laws=len(laws.kinds),
         too_long=tuple(too_long(model, load) for model, _ in laws.kinds),
     )
+
+
+def _down(spells: Spells, name: str, *, silent: bool) -> Steps[bool]:
+    return steps([(begin, end, True) for begin, end in down_spans(spells, name, silent=silent)], False)
 
 
 def _errors(name: str, spells: Spells, luck: Luck) -> Steps[tuple[tuple[float, int], ...]]:

@@ -102,4 +102,4 @@ class GuardedClient(Client):
         if name in self._breakers:
             self._breakers[name].settle(call.generation, outcome == Outcome.SERVED, now)
         if name in self._throttles:
-            self._throttles[name].note(now, outcome in _ACCEPTED)
+            self._throttles[name].note(now, outcome in _ACCEPTED and not call.unreached)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from sim.engine.client import is_done
 from sim.engine.clock import Clock, Timer, Watch
 from sim.engine.conduct import Conduct
 from sim.engine.gates import Gate
@@ -119,7 +120,7 @@ class TrackedClient(GuardedClient):
 
     def _watch(self, call: Call, time_s: float, act: Callable[[Any], None]) -> None:
         if time_s < math.inf:
-            self._clock.at(time_s, Watch(act, call, _is_done))
+            self._clock.at(time_s, Watch(act, call, is_done))
 
     def _is_late(self, call: Call, now: float) -> bool:
         """Whether a usual call sent now would end after the deadline, its queue counted in."""
@@ -356,7 +357,3 @@ class TrackedClient(GuardedClient):
     def undecided(self, pending: list[Any]) -> list[int]:
         """Requests that have more to come when the run is cut."""
         return list(self._under_way)
-
-
-def _is_done(call: Call) -> bool:
-    return call.done

@@ -103,6 +103,9 @@ CLIENT_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+OS_CONNECT_S = 127.0  # Linux's six repeats of a SYN, 1 + 2 + ... + 64 s (tcp(7), tcp_syn_retries)
+
+
 class Client(Strict):
     """How the caller behaves: timeouts per attempt, retries on 429, 5xx and timeout.
 
@@ -113,6 +116,7 @@ class Client(Strict):
         default=None, exclude=True
     )
     timeout_s: Positive | None = None
+    connect_timeout_s: Positive | None = None  # None: the operating system's, `OS_CONNECT_S`
     first_token_timeout_s: Positive | None = None
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 4
     backoff: Backoff = Backoff()

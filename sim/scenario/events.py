@@ -44,11 +44,13 @@ class _Event(Strict):
 class Outage(_Event):
     """Every call is answered with 503 at once; ``endpoints`` left out: all of them.
 
+    ``silent``: with nothing at all. No connection comes about, and each caller waits for its own timeout.
     Calls already under way are finished. ``recovery_s`` keeps single endpoints down for longer.
     """
 
     kind: Literal["outage"]
     endpoints: Names | None = None
+    silent: bool = False
     recovery_s: dict[Name, NonNegative] = Field(default={})
 
 

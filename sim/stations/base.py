@@ -44,6 +44,7 @@ class Call:
     kind = 0  # see `sim.records.Kind`
     sent = False  # counted as in flight by a client that counts
     gate: Any = None  # of that client, which it went through
+    unreached = False  # no connection came about
     outcome: Outcome | None = None  # which, where it was an error
     generation = 0  # of the circuit breaker that let it through
 
@@ -101,6 +102,9 @@ class Caller(Protocol):
 
     def expire_at(self, time_s: float, call: Call) -> None:
         """Arrange to give up on ``call`` at ``time_s`` unless it is done by then."""
+
+    def unreachable(self, call: Call, now: float) -> None:
+        """Hear nothing: no connection comes about."""
 
 
 class Services:

@@ -19,6 +19,7 @@ class Calendar:
     """What one endpoint goes through, each as a function of time."""
 
     down: Steps[bool]
+    silent: Steps[bool]  # no connection comes about
     errors: Steps[tuple[tuple[float, int], ...]]  # share of calls, key of their coins
     away: Steps[str | None]  # the endpoint that calls are handed to
     law: Steps[int]  # which law services that begin follow
@@ -31,6 +32,27 @@ class Eventful(Station):
 
     calendar: Calendar
     others: dict[str, Eventful]
+    knocking: list[Call]  # calls that wait for a connection; no part of the station's own accounts
+
+    @property
+    def in_system(self) -> int:
+        """See `Station.in_system`: the caller counts those that still try to connect, too."""
+        return super().in_system + len(self.knocking)
+
+    def waiting(self) -> list[Call]:
+        """See `Station.waiting`."""
+        return [*super().waiting(), *self.knocking]
+
+    def give_up(self, call: Call, now: float) -> None:
+        """See `Station.give_up`."""
+        if call.unreached:
+            self.knocking.remove(call)
+        else:
+            super().give_up(call, now)
+
+    def has_answered(self, call: Call, now: float) -> bool:
+        """See `Station.has_answered`."""
+        return not call.unreached and super().has_answered(call, now)
 
     def submit(self, call: Call, now: float) -> None:
         """Take a call from the client, or hand it to the endpoint that stands in for this one."""
@@ -45,9 +67,13 @@ class Eventful(Station):
             other.enter(call, now)
 
     def enter(self, call: Call, now: float) -> None:
-        """Take a call that stays here: an outage comes before an error, an error before any limit."""
+        """Take a call that stays here: silence comes before a 503, a 503 before an error or a limit."""
         calendar = self.calendar
-        if calendar.down.at(now):
+        if calendar.silent.at(now):
+            call.unreached = True
+            self.knocking.append(call)
+            self.client.unreachable(call, now)
+        elif calendar.down.at(now):
             self.client.refused(call, now, Outcome.FAILED, Reason.OUTAGE, 0.0)
         elif any(_hits(key, call) < share for share, key in calendar.errors.at(now)):
             self.client.refused(call, now, Outcome.FAILED, Reason.SERVER_ERROR, 0.0)
@@ -80,7 +106,7 @@ def attend(station: Station, calendar: Calendar, others: dict[str, Station]) -> 
     """Have a built station follow a calendar; all of the run's stations must, before the clock starts."""
     give(station, Eventful)
     assert isinstance(station, Eventful)
-    station.calendar, station.others = calendar, others  # type: ignore[assignment]
+    station.calendar, station.others, station.knocking = calendar, others, []  # type: ignore[assignment]
     if calendar.laws > 1:
         station.too_long = frozenset()  # it depends on the law in force: `enter` looks
         station._timed = True  # so that every service asks for its column

@@ -223,6 +223,7 @@ clients = st.fixed_dictionaries(
     },
     optional={
         "first_token_timeout_s": st.sampled_from([0.3, 2.0]),
+        "connect_timeout_s": st.sampled_from([0.125, 2.0]),
         "cancel_on_abandon": st.booleans(),
         "max_in_flight": st.integers(1, 4),
         "pacing": st.just({"e0": {"rpm": 40, "input_tpm": 50_000}}),
@@ -252,7 +253,7 @@ def events(draw, names, kinds, shops, switches=True):
     some = st.one_of(st.none(), st.lists(st.sampled_from(names), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
     fields = {
-        "outage": {"endpoints": some},
+        "outage": {"endpoints": some, "silent": st.booleans()},
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
         "quota_cut": {"factor": factor},
         "spike": {

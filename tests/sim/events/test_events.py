@@ -107,6 +107,76 @@ def test_an_outage_answers_503_and_nothing_else_then():
     assert np.isnan(a.begin_s[down]).all()
 
 
+SILENT = {"kind": "outage", "at_s": 20.0, "for_s": 15.0, "silent": True}
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "waited_s"),
+    [
+        ({"connect_timeout_s": 0.75, "timeout_s": 3.0}, 0.75),
+        ({"connect_timeout_s": 9.0, "timeout_s": 3.0}, 3.0),  # the whole call may not take so long
+        ({"timeout_s": 3.0}, 3.0),
+        ({"timeout_s": None}, 127.0),  # the operating system's
+    ],
+)
+def test_where_nobody_answers_a_call_waits_for_the_shorter_timeout(timeouts, waited_s):
+    records = audited(mixed(SILENT, client=MIXED["client"] | timeouts))
+    a, inside = records.attempts, sent_inside(records, 20.0, 35.0)
+    assert inside.sum() > 50
+    assert (a.outcome[inside] == Outcome.TIMED_OUT).all()
+    assert ((a.reason == Reason.CONNECT) == inside).all()
+    assert np.allclose(a.end_s[inside] - a.send_s[inside], waited_s, atol=1e-9)
+    assert np.isnan(a.begin_s[inside]).all()
+
+
+def test_a_connect_timeout_that_nobody_meets_leaves_every_byte():
+    client = MIXED["client"] | {"connect_timeout_s": 0.125}
+    assert fingerprint(audited(mixed(client=client))) == fingerprint(audited(mixed()))
+    unsaid = {"kind": "outage", "at_s": 20.0, "for_s": 15.0}
+    assert fingerprint(audited(mixed(unsaid | {"silent": False}))) == fingerprint(audited(mixed(unsaid)))
+
+
+def test_silence_counts_as_a_failure_for_a_breaker_and_as_a_call_under_way_for_a_router():
+    """Two calls into silence open the breaker; the third is not made. Spill-over sees them under way."""
+    shops = {"pro": payg(constant(0.5)), "flash": payg(constant(0.5))}
+    silent = SILENT | {"endpoints": ["pro"], "at_s": 0.0, "for_s": 50.0}
+    client = {"max_attempts": 1, "connect_timeout_s": 4.0, "circuit_breaker": {"failures": 2, "open_s": 60.0}}
+    records = audited(scenario(shops, {"a": evenly(0.5)}, events=[silent], client=client))
+    a = records.attempts
+    assert ((a.send_s < 6.5) == (a.reason == Reason.CONNECT)).all()
+    spill = {"policy": "spill_over", "primary": "pro", "overflow": "flash", "max_in_flight": 2}
+    away = scenario(
+        shops, {"a": evenly(1.0)}, events=[silent], routing=spill, client=client | {"circuit_breaker": None}
+    )
+    a = audited(away).attempts
+    down = a.send_s < 50.0
+    assert (a.endpoint[down] == 1).any()
+    knocking = a.endpoint[down] == 0
+    most = max(
+        np.count_nonzero(knocking & (a.send_s[down] <= t) & (a.end_s[down] > t)) for t in a.send_s[down]
+    )
+    assert most == 2
+
+
+def test_a_hedge_a_user_and_a_deadline_let_go_of_a_call_that_never_connects():
+    shops = {"pro": payg(constant(0.5)), "flash": payg(constant(0.5))}
+    silent = SILENT | {"endpoints": ["pro"], "at_s": 0.0, "for_s": 50.0}
+    routing = {
+        "policy": "hedged",
+        "of": {"policy": "static", "endpoint": "pro"},
+        "to": "flash",
+        "after_s": 1.0,
+        "budget_share": 1.0,
+    }
+    records = audited(scenario(shops, {"a": evenly(1.0)}, events=[silent], routing=routing))
+    a, down = records.attempts, records.requests.arrival_s < 48.0
+    assert (records.requests.outcome[down] == Outcome.SERVED).all()  # by the call beside it
+    lost = (a.endpoint == 0) & (a.send_s < 48.0)
+    assert (a.reason[lost] == Reason.HEDGED).all()
+    left = audited(scenario(shops, {"a": evenly(1.0, patience=constant(2.0))}, events=[silent]))
+    assert (left.requests.outcome[left.requests.arrival_s < 48.0] == Outcome.ABANDONED).all()
+
+
 def test_before_an_outage_nothing_differs():
     plain, out = run(mixed()), run(mixed({"kind": "outage", "at_s": 40.0}))
     for name in ("request", "endpoint", "outcome", "send_s", "end_s"):
