@@ -73,10 +73,11 @@ class Clock(simpy.Environment):
         for request, time_s in zip(requests, times_s, strict=True):
             while queue and queue[0][0] <= time_s:  # `step` of SimPy, without a call for each event
                 self._now, _, _, event = heappop(queue)
-                callbacks, event.callbacks = event.callbacks, None
+                callbacks = event.callbacks
                 if type(callbacks) is tuple:  # of our own: one callback, and it went well
                     callbacks[0](event)
                     continue
+                event.callbacks = None
                 for callback in callbacks:
                     callback(event)
                 if not event._ok and not hasattr(event, "_defused"):
