@@ -164,7 +164,8 @@ class RequestClass(Strict):
     input_tokens: Distribution | None = None
     output_tokens: Distribution | None = None
     voice: Voice | None = None  # a spoken call in place of lengths and a session
-    rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] | JointRanks = 0.0  # of lengths
+    # of the two lengths; in a session of a message's new tokens and the first answer to it
+    rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] | JointRanks = 0.0
     session: Session | None = None
     media: Media | None = None  # beside the text, which input_tokens counts
     tools: Tools | None = None  # searches and maps, each with a fee
@@ -210,8 +211,8 @@ class RequestClass(Strict):
             raise ValueError(
                 "voice says how long each side speaks: remove input_tokens, output_tokens, session"
             )
-        if self.voice is not None and (self.trace or self.queries or self.rank_correlation or self.media):
-            raise ValueError("voice goes with arrivals: remove trace, queries, rank_correlation, media")
+        if self.voice is not None and (self.trace or self.queries or self.media):
+            raise ValueError("voice goes with arrivals: remove trace, queries, media")
         if self.voice is not None:
             return self
         if self.arrivals is not None and (self.input_tokens is None or self.output_tokens is None):
@@ -225,16 +226,10 @@ class RequestClass(Strict):
         if self.trace is not None and self.prefixes is not None:
             raise ValueError("a trace brings its own prompts: remove prefixes")
         closed = isinstance(self.arrivals, Population)
-        if closed and self.session is not None and self.session.task_retries is not None:
-            raise ValueError("people of a population ask again anyway: remove session.task_retries")
         if self.deadline_at is not None and (
             self.deadline_s is not None or self.session is not None or closed
         ):
             raise ValueError("deadline_at is for single requests and jobs, in place of deadline_s")
-        if self.session is not None and self.rank_correlation:
-            raise ValueError(
-                "rank_correlation is for single requests: a session's prompts grow by its answers"
-            )
         return self
 
     @model_validator(mode="after")

@@ -118,7 +118,7 @@ def draw_population(people: Population, there: Stays, sessions: Sessions, draw: 
         if number and not len(here):
             break
         pause_s = _pauses(draw, people.think_s, len(here))
-        turns = sessions(here, now[here] + pause_s, there.end_s[here])
+        turns = _together(sessions(here, now[here] + pause_s, there.end_s[here]))
         chains.add(turns, here, pause_s, number * n + here)
         now[here] = turns.last_s
     turns = chains.joined()
@@ -156,19 +156,34 @@ def _thinking(people: Population, there: Stays, most: int, draw: Draw) -> Floats
     return np.concatenate(blocks, axis=1)
 
 
-def draw_tasks(
-    retries: TaskRetries, starts_s: Floats, duration_s: float, sessions: Sessions, draw: Draw
-) -> Turns:
+def tasks(retries: TaskRetries, sessions: Sessions, draw: Draw) -> Sessions:
     """Sessions as tasks: one whose result is not good enough is done again, as part of the same task."""
-    who, begin_s = np.arange(len(starts_s)), starts_s
-    chains, pause_s = _Chains(np.full(len(starts_s), -1)), np.zeros(len(starts_s))
-    for _ in range(retries.most_tries):
-        turns = sessions(who, begin_s, duration_s)
-        chains.add(turns, who, pause_s, who)
-        again = draw("tasks", UNIT, len(who)) < retries.failure_share
-        who, pause_s = who[again], _pauses(draw, retries.pause_s, int(again.sum()))
-        begin_s = turns.last_s[again] + pause_s
-    return chains.joined()
+
+    def drawn(who: Ints, starts_s: Floats, end_s: float | Floats) -> Turns:
+        ends_s, last_s = np.broadcast_to(end_s, len(who)), np.empty(len(who))
+        task, begin_s, pause_s = np.arange(len(who)), starts_s, np.zeros(len(who))
+        chains = _Chains(np.full(len(who), -1))
+        for _ in range(retries.most_tries):
+            turns = sessions(who[task], begin_s, ends_s[task])
+            chains.add(turns, task, pause_s, task)
+            last_s[task] = turns.last_s
+            again = draw("tasks", UNIT, len(task)) < retries.failure_share
+            task, pause_s = task[again], _pauses(draw, retries.pause_s, int(again.sum()))
+            begin_s = turns.last_s[again] + pause_s
+        return replace(chains.joined(), last_s=last_s)
+
+    return drawn
+
+
+def _together(turns: Turns) -> Turns:
+    """The same rows, those of one session side by side: tries of a task are drawn in rounds."""
+    order = np.argsort(turns.group, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    columns = {f.name: getattr(turns, f.name)[order] for f in fields(Turns) if f.name != "last_s"}
+    before = columns["follows"]
+    columns["follows"] = np.where(before >= 0, place[np.maximum(before, 0)], -1)
+    return Turns(**columns, last_s=turns.last_s)
 
 
 def _pauses(draw: Draw, law: Distribution, n: int) -> Floats:

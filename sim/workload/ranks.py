@@ -6,6 +6,8 @@ Reordering for a wanted rank correlation is Iman and Conover's method (Commun. S
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -13,8 +15,35 @@ from numpy.typing import NDArray
 
 from sim.scenario.classes import JointRanks
 
-Tokens = NDArray[np.int32]
+Tokens = NDArray[Any]  # whole numbers, of whatever type
 Floats = NDArray[np.float64]
+
+BLOCK = 8_192
+
+
+class Pairs:
+    """Lengths of messages and their answers that go together, as many as are asked for.
+
+    They are drawn and coupled in blocks, so the k-th pair does not depend on how many are asked for at once:
+    people who ask in rounds of a few get what one call for all would have given.
+    """
+
+    def __init__(
+        self, draw: Callable[[int], tuple[Floats, Floats]], together: float | JointRanks, rng: Generator
+    ) -> None:
+        """``draw(n)`` gives n lengths of either kind, independent of one another."""
+        self._draw, self._together, self._rng = draw, together, rng
+        self._left = np.empty((2, 0))
+
+    def __call__(self, n: int) -> Floats:
+        """The next pairs: a row of messages, a row of answers."""
+        blocks = [self._left]
+        while sum(block.shape[1] for block in blocks) < n:
+            inputs, outputs = self._draw(BLOCK)
+            blocks.append(np.array([inputs, coupled(inputs, outputs, self._together, self._rng)]))
+        found = np.concatenate(blocks, axis=1)
+        self._left = found[:, n:]
+        return found[:, :n]
 
 
 def coupled(inputs: Tokens, outputs: Tokens, together: float | JointRanks, rng: Generator) -> Tokens:

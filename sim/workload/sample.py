@@ -7,7 +7,7 @@ adding one class leaves the others' requests as they were.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,15 +24,15 @@ from sim.scenario.classes import Session
 from sim.scenario.live import Voice
 from sim.scenario.spec import Population, RequestClass, Scenario
 from sim.timeline import Steps, crowding, timeline
-from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, draw_tasks, stays
+from sim.workload.chains import Sessions, Stays, draw_askers, draw_population, stays, tasks
 from sim.workload.columns import Workload
 from sim.workload.labels import draw_labels
 from sim.workload.media import Draw as DrawExtra
 from sim.workload.media import draw_media, draw_tools
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
-from sim.workload.ranks import coupled
+from sim.workload.ranks import Pairs, coupled
 from sim.workload.rates import Span, clock_moments
-from sim.workload.sessions import Draw, Turns, draw_turns
+from sim.workload.sessions import Draw, Turns, draw_turns, whole
 from sim.workload.spikes import arrive_in_crowds
 from sim.workload.trace_rows import MAX_TOKENS, TraceRows
 from sim.workload.traces import read_trace
@@ -139,11 +139,8 @@ def _conversations(
 ) -> _Load:
     """Every turn of the sessions that start at the given times."""
     draw, starts = _drawing(name, luck), _session_starts(name, spec, luck, len(starts_s))
-    sessions = _sessions(spec, session, draw, starts)
-    if session.task_retries is None:
-        rows = sessions(np.arange(len(starts_s)), starts_s, span.duration_s)
-    else:
-        rows = draw_tasks(session.task_retries, starts_s, span.duration_s, sessions, draw)
+    sessions = _sessions(spec, session, draw, starts, luck.rng(f"lengths/{name}"))
+    rows = sessions(np.arange(len(starts_s)), starts_s, span.duration_s)
     return _load_of(name, spec, luck, rows, starts, kept)
 
 
@@ -153,7 +150,8 @@ def _people(name: str, spec: RequestClass, people: Population, luck: Luck, there
     with _at(f"classes.{name}.arrivals"):
         if (talk := spec.talk) is not None:
             starts = _session_starts(name, spec, luck, len(there))
-            rows, until_s = draw_population(people, there, _sessions(spec, talk, draw, starts), draw)
+            sessions = _sessions(spec, talk, draw, starts, luck.rng(f"lengths/{name}"))
+            rows, until_s = draw_population(people, there, sessions, draw)
             return replace(_load_of(name, spec, luck, rows, starts, kept), until_s=until_s)
         asked = draw_askers(people, there, draw)
     load = _alone(name, spec, luck, asked.arrival_s, np.full(len(asked.arrival_s), -1, np.int32))
@@ -166,17 +164,29 @@ def _session_starts(name: str, spec: RequestClass, luck: Luck, n: int) -> Beginn
     return no_beginnings(n) if spec.prefixes is None else _beginnings(name, spec.prefixes, luck, n)
 
 
-def _sessions(spec: RequestClass, session: Session, draw: Draw, starts: Beginnings) -> Sessions:
-    """How to draw whole sessions of a class: whose they are, when they start and end."""
+def _sessions(
+    spec: RequestClass, session: Session, draw: Draw, starts: Beginnings, ranks: Generator
+) -> Sessions:
+    """How to draw whole sessions of a class, and tasks again: whose they are, when they start and end."""
     if spec.voice is not None:
         lengths, draw = (spec.voice.speech_s, spec.voice.answer_s), _in_tokens(draw, spec.voice)
     else:
         assert spec.input_tokens is not None
         assert spec.output_tokens is not None
         lengths = (spec.input_tokens, spec.output_tokens)
-    return lambda who, starts_s, end_s: draw_turns(
-        session, starts_s, lengths, spec.cached_share, end_s, draw, starts.prefix_tokens[who]
-    )
+    pairs = Pairs(_apart(lengths, draw), spec.rank_correlation, ranks) if spec.rank_correlation else None
+
+    def once(who: NDArray[np.int64], starts_s: Floats, end_s: float | Floats) -> Turns:
+        shared = starts.prefix_tokens[who]
+        return draw_turns(session, starts_s, lengths, spec.cached_share, end_s, draw, shared, pairs)
+
+    return once if session.task_retries is None else tasks(session.task_retries, once, draw)
+
+
+def _apart(lengths: tuple[Distribution, Distribution], draw: Draw) -> Callable[[int], tuple[Floats, Floats]]:
+    """Whole lengths of messages and answers, independent of one another."""
+    new, answer = lengths
+    return lambda n: (whole(draw("input", new, n), 1), whole(draw("output", answer, n), 1))
 
 
 def _in_tokens(draw: Draw, voice: Voice) -> Draw:

@@ -18,7 +18,7 @@ from sim.distributions import Distribution
 from sim.luck import Luck
 from sim.scenario.classes import RequestClass
 from sim.workload.fit_arrivals import as_tuples, fit_arrivals
-from sim.workload.loads import Floats, Ints, Load
+from sim.workload.loads import Floats, Ints, Load, rank_correlation
 from sim.workload.quantiles import quantile_table
 from sim.workload.sessions import draw_turns
 
@@ -138,10 +138,13 @@ def _block(turns: Turns) -> Plain:
 
 def _lengths(turns: Turns) -> Plain:
     """New tokens of a message, or of conversations without history the whole prompt; and answers."""
-    new = turns.load.input_tokens
+    new, answers = turns.load.input_tokens, turns.load.output_tokens
     if _carries(turns):  # a cut history says nothing of the message
-        new = np.maximum(turns.grown[~_cut(turns)], 1)
-    return {"input_tokens": _law(new), "output_tokens": _law(turns.load.output_tokens)}
+        told = ~_cut(turns)
+        new, answers = np.maximum(turns.grown[told], 1), answers[turns.later[told]]
+    laws = {"input_tokens": _law(new), "output_tokens": _law(turns.load.output_tokens)}
+    together = rank_correlation(new, answers)
+    return laws if together is None else laws | {"rank_correlation": _short(np.clip(together, -0.99, 0.99))}
 
 
 def _compaction(turns: Turns) -> Plain:
@@ -214,5 +217,5 @@ def _law(values: NDArray[Any], at_least: float = 0.5) -> Plain:
     return {"kind": "empirical", **quantile_table(values, at_least=at_least)}
 
 
-def _short(value: float) -> float:
+def _short(value: float | np.floating[Any]) -> float:
     return float(f"{value:.4g}")

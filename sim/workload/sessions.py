@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.distributions import Distribution, Uniform
 from sim.scenario.classes import Session
+from sim.workload.ranks import Pairs
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,21 +48,22 @@ def draw_turns(
     end_s: float | Floats,
     draw: Draw,
     prefix_tokens: Floats | Ints | NDArray[np.int32],
+    pairs: Pairs | None = None,
 ) -> Turns:
     """All turns of the sessions that start at ``starts_s``; those nominally at the end or later never come.
 
     ``lengths`` are the laws of a turn's new tokens and of its answer; ``end_s`` is of all or of each;
     ``draw(stream, law, n)`` draws from a stream of its own; ``first_share`` of a first prompt is cached;
-    ``prefix_tokens`` is the text each session shares with others.
+    ``prefix_tokens`` is the text each session shares with others; ``pairs`` are lengths of messages and of
+    the first answers to them, where these go together.
     """
-    new_tokens, output_tokens = lengths
     human, sizes = _pattern(spec, len(starts_s), draw)
     n = int(sizes.sum())
     first = np.cumsum(sizes) - sizes
     think = _pauses(spec, human, first, draw)
-    outputs = _whole(draw("output", output_tokens, n), 1)
-    fixed = prefix_tokens + _whole(draw("system", spec.system_tokens, len(sizes)), 0)
-    added = _added(spec, human, first, new_tokens, draw)
+    asked, outputs = _said(human, lengths, draw, pairs)
+    fixed = prefix_tokens + whole(draw("system", spec.system_tokens, len(sizes)), 0)
+    added = _added(spec, human, first, asked, draw)
     if spec.spoken_tokens_per_s is not None:
         think = _spoken(think, added / spec.spoken_tokens_per_s, first)
     prompts, cached, history = _contexts(spec, sizes, fixed, added, outputs, think)
@@ -96,17 +98,36 @@ def _spoken(pauses: Floats, speech_s: Floats, first: Ints) -> Floats:
     return think.astype(np.float32).astype(np.float64)  # as the column keeps it
 
 
-def _whole(values: Floats, least: int) -> Floats:
+def whole(values: Floats, least: int) -> Floats:
+    """Whole numbers of tokens, no fewer than ``least``."""
     return np.maximum(np.rint(values), least)
+
+
+def _said(
+    human: NDArray[np.bool_],
+    lengths: tuple[Distribution, Distribution],
+    draw: Draw,
+    pairs: Pairs | None,
+) -> tuple[Floats, Floats]:
+    """New tokens of each message, and the answer of each row."""
+    new_tokens, output_tokens = lengths
+    asks, n = int(human.sum()), len(human)
+    if pairs is None:
+        return whole(draw("input", new_tokens, asks), 1), whole(draw("output", output_tokens, n), 1)
+    asked, answers = pairs(asks)
+    outputs = np.empty(n)
+    outputs[human] = answers
+    outputs[~human] = whole(draw("output", output_tokens, n - asks), 1)
+    return asked, outputs
 
 
 def _pattern(spec: Session, sessions: int, draw: Draw) -> tuple[NDArray[np.bool_], Ints]:
     """Which rows begin with a person's message, and how many rows each session has."""
-    turns = np.minimum(_whole(draw("turns", spec.turns, sessions), 1), MOST_TURNS).astype(np.int64)
+    turns = np.minimum(whole(draw("turns", spec.turns, sessions), 1), MOST_TURNS).astype(np.int64)
     messages = int(turns.sum())
     if spec.steps is None:
         return np.ones(messages, dtype=bool), turns
-    steps = np.minimum(_whole(draw("steps", spec.steps.count, messages), 1), MOST_TURNS).astype(np.int64)
+    steps = np.minimum(whole(draw("steps", spec.steps.count, messages), 1), MOST_TURNS).astype(np.int64)
     steps += _again(spec.steps.failure_share, steps, draw)
     human = np.zeros(int(steps.sum()), dtype=bool)
     human[np.cumsum(steps) - steps] = True
@@ -134,16 +155,13 @@ def _pauses(spec: Session, human: NDArray[np.bool_], first: Ints, draw: Draw) ->
     return think.astype(np.float32).astype(np.float64)  # as the column keeps it
 
 
-def _added(
-    spec: Session, human: NDArray[np.bool_], first: Ints, new_tokens: Distribution, draw: Draw
-) -> Floats:
+def _added(spec: Session, human: NDArray[np.bool_], first: Ints, asked: Floats, draw: Draw) -> Floats:
     """New tokens of each row's prompt: a message, a tool's result; at the start the opening too."""
     added = np.zeros(len(human))
-    asks = int(human.sum())
-    added[human] = _whole(draw("input", new_tokens, asks), 1)
+    added[human] = asked
     if spec.steps is not None:
-        added[~human] = _whole(draw("results", spec.steps.new_tokens, len(human) - asks), 1)
-    added[first] += _whole(draw("opening", spec.opening_tokens, len(first)), 0)
+        added[~human] = whole(draw("results", spec.steps.new_tokens, len(human) - len(asked)), 1)
+    added[first] += whole(draw("opening", spec.opening_tokens, len(first)), 0)
     return added
 
 

@@ -82,6 +82,14 @@ def test_fitted_conversations_come_back():
     assert found.cached_share == pytest.approx(asked.cached_share, rel=0.05)
 
 
+@pytest.mark.parametrize("carries", [True, False])
+def test_answers_that_go_with_their_messages_do_so_again(carries):
+    fitted = fit_session_class(conversations(700, carries=carries), 0.01)
+    assert abs(fitted["rank_correlation"]) < 0.1  # drawn apart
+    together = drawn_from(fitted | {"rank_correlation": 0.6}, 70_000.0)
+    assert fit_session_class(together, 0.01)["rank_correlation"] == pytest.approx(0.6, abs=0.05)
+
+
 def test_prompts_that_do_not_grow_keep_their_own_law():
     load = conversations(carries=False)
     fitted = fit_session_class(load)

@@ -193,8 +193,52 @@ def test_a_task_that_is_not_good_enough_is_done_again_as_the_same_task():
     assert load.input_tokens[chain].tolist() == [100, 210] * 3
     mean = scenario(spec).classes["p"].session.mean_requests
     assert mean == pytest.approx(2 * (1 + 0.4 + 0.16))
-    with pytest.raises(InputError, match="task_retries"):
-        scenario(people(3, session=session | {"task_retries": retries}))
+
+
+def test_people_do_their_tasks_again_before_they_go_on_to_the_next():
+    session = {"turns": one(2), "think_s": one(5)}
+    retries = {"failure_share": 0.4, "most_tries": 3, "pause_s": one(30)}
+    spec = scenario(people(20, one(70), session=session | {"task_retries": retries}), duration_s=5_000.0)
+    load = sample(spec, Luck(1))
+    kinds = []
+    for chain in chains(load):
+        pauses = load.think_s[chain].tolist()
+        assert pauses[:2] == [0, 5]
+        assert set(pauses[2::2]) == {30, 70}  # the same task again, or the next
+        assert set(pauses[1::2]) == {5}
+        assert load.input_tokens[chain][::2].tolist() == [100] * ((len(chain) + 1) // 2)
+        for group in np.unique(load.group[chain]):
+            rows = np.array(chain)[load.group[chain] == group]
+            assert load.think_s[rows][2::2].tolist() == [30] * len(rows[2::2])
+            kinds.append(len(rows))
+    shares = np.bincount(kinds, minlength=7)[[2, 4, 6]] / len(kinds)
+    assert shares == pytest.approx([0.6, 0.24, 0.16], abs=4 * np.sqrt(0.25 / len(kinds)) + 0.01)
+    for run in (study(spec.model_copy(update={"replications": 1, "duration_s": 2_000.0})),):  # audited
+        came = ~np.isnan(run.records().requests.arrival_s)
+        assert 20 < came.sum() < len(came)
+
+
+GROWING = {"turns": {"kind": "uniform", "low": 1, "high": 5}, "think_s": one(5), "carries_history": False}
+
+
+@pytest.mark.parametrize(("rho", "again"), [(-0.7, None), (0.5, {"failure_share": 0.3, "most_tries": 2})])
+def test_messages_of_people_go_with_their_answers_and_keep_their_laws(rho, again):
+    session = GROWING | ({} if again is None else {"task_retries": again})
+    spec = people(12, session=session) | {
+        "input_tokens": {"kind": "lognormal", "median": 900, "sigma": 1.0},
+        "output_tokens": {"kind": "gamma", "mean": 300, "cv": 0.8},
+    }
+    loads = [
+        sample(scenario(spec | {"rank_correlation": r}, duration_s=4_000.0), Luck(1)) for r in (0.0, rho)
+    ]
+    apart, load = loads
+    ranks = [np.argsort(np.argsort(c)) for c in (load.input_tokens, load.output_tokens)]
+    assert len(load) > 2_000  # in rounds of twelve people
+    assert np.corrcoef(*ranks)[0, 1] == pytest.approx(rho, abs=0.05)
+    assert np.array_equal(load.think_s, apart.think_s)
+    for column in ("input_tokens", "output_tokens"):
+        quantiles = [np.quantile(getattr(one, column), (0.1, 0.5, 0.9)) for one in loads]
+        assert quantiles[1] == pytest.approx(quantiles[0], rel=0.1)
 
 
 def test_the_same_seed_asks_the_same_and_other_classes_do_not_mind():

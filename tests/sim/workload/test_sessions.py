@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from sim.luck import Luck
 from sim.scenario.spec import RequestClass, Scenario
+from sim.workload.ranks import Pairs
 from sim.workload.sample import sample
 
 
@@ -145,11 +146,52 @@ def test_a_class_may_have_its_own_law_of_thoughts():
     assert set(load_of(CHAT).thinking_tokens) == {-1}
 
 
-def test_a_session_of_a_trace_or_with_a_rank_correlation_is_refused():
+def test_a_session_of_a_trace_is_refused():
     with pytest.raises(ValidationError, match="remove session"):
         RequestClass.model_validate({"trace": {"format": "csv", "path": "x"}, "session": CHAT["session"]})
-    with pytest.raises(ValidationError, match="single requests"):
-        RequestClass.model_validate(CHAT | {"rank_correlation": 0.3})
+
+
+LENGTHS = {
+    "input_tokens": {"kind": "lognormal", "median": 400, "sigma": 1.0},
+    "output_tokens": {"kind": "lognormal", "median": 300, "sigma": 0.8},
+}
+
+
+@pytest.mark.parametrize("rho", [-0.6, 0.8])
+def test_in_a_conversation_answers_go_with_the_new_tokens_of_their_messages(rho):
+    spec = session(turns=one(3), max_context_tokens=None) | LENGTHS | {"rank_correlation": rho}
+    load = load_of(spec, duration_s=9_000.0)
+    later = np.flatnonzero(load.follows >= 0)
+    before = load.follows[later]
+    asked = load.input_tokens[later] - load.input_tokens[before] - load.output_tokens[before]
+    ranks = [np.argsort(np.argsort(c)) for c in (asked, load.output_tokens[later])]
+    assert np.corrcoef(*ranks)[0, 1] == pytest.approx(rho, abs=0.03)
+    across = [np.argsort(np.argsort(c)) for c in (asked, load.output_tokens[before])]
+    assert abs(np.corrcoef(*across)[0, 1]) < 5 / np.sqrt(len(later))
+
+
+def test_what_a_tool_brings_says_nothing_of_the_answer_to_it():
+    steps = {"count": one(2), "tool_s": one(5), "new_tokens": LENGTHS["input_tokens"]}
+    load = load_of(session(turns=one(1), steps=steps) | LENGTHS | {"rank_correlation": 0.9})
+    first = np.flatnonzero(load.follows < 0)
+    ranks = [np.argsort(np.argsort(c[first])) for c in (load.input_tokens, load.output_tokens)]
+    assert np.corrcoef(*ranks)[0, 1] == pytest.approx(0.9, abs=0.03)
+    second = np.flatnonzero(load.follows >= 0)
+    before = load.follows[second]
+    brought = load.input_tokens[second] - load.input_tokens[before] - load.output_tokens[before]
+    ranks = [np.argsort(np.argsort(c)) for c in (brought, load.output_tokens[second])]
+    assert abs(np.corrcoef(*ranks)[0, 1]) < 5 / np.sqrt(len(second))
+
+
+def test_pairs_do_not_depend_on_how_many_are_asked_for_at_once():
+    rng = np.random.default_rng
+
+    def of(counts):
+        draws = rng(1)
+        pairs = Pairs(lambda n: (draws.integers(1, 99, n), draws.integers(1, 99, n)), 0.5, rng(2))
+        return np.concatenate([pairs(n) for n in counts], axis=1)
+
+    assert np.array_equal(of([1, 0, 7, 9_000, 2]), of([9_010]))
 
 
 def test_no_session_at_all():
