@@ -51,6 +51,10 @@ def calibrate(
         str, typer.Option(help="Prompt lengths, separated by commas.")
     ] = "128,4096,32768",
     answer_tokens: Annotated[str, typer.Option(help="Answer lengths to ask for.")] = "128,512",
+    cached_tokens: Annotated[
+        str | None,
+        typer.Option(help="Also read explicit caches of so many tokens, which the run makes and deletes."),
+    ] = None,
     levels: Annotated[
         str | None, typer.Option(help="Thinking levels. Default: each model's own default.")
     ] = None,
@@ -136,6 +140,7 @@ def calibrate(
         ladder=_numbers(ladder, "--ladder") if ladder else (),
         ladder_calls=ladder_calls,
         past_saturation=instances is not None,
+        cached_tokens=_numbers(cached_tokens, "--cached-tokens") if cached_tokens else (),
     )
     in_flight = max_in_flight or max((16, *options.ladder))
     limits = Limits(in_flight, max_requests, max_minutes, max_lag_s)
@@ -236,15 +241,18 @@ def _target(profile: ModelProfile, day: date) -> Target:
 
 def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
     """Says what the plan costs before anything is sent; InputError when consent to spend is missing."""
+    from calibration.caches import expected_pusd
     from calibration.client import is_loopback
 
-    expected = sum(plan.expected_pusd(request) for request in plan.requests)
+    expected = sum(plan.expected_pusd(request) for request in plan.requests) + expected_pusd(plan)
     worst = max(plan.worst_pusd(request) for request in plan.requests)
     cap = format_usd(settings.cap_pusd)
     say(
         f"plan: {len(plan.requests)} requests over {plan.duration_s / 60:.1f} min, "
         f"expected {format_usd(expected)}, cap {cap}; one request may cost up to {format_usd(worst)}"
     )
+    for note in _cache_notes(plan):
+        say(note)
     if worst > settings.cap_pusd:
         say(f"note: some requests may cost more than the cap of {cap} and will not be sent")
     if is_loopback(settings.base_url):
@@ -253,6 +261,22 @@ def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
         raise InputError(
             f"this would spend money at {settings.base_url}: give --yes to agree to at most {cap}"
         )
+
+
+def _cache_notes(plan: Plan) -> list[str]:
+    """What is made to be read, and which models have no cache to read."""
+    from calibration.caches import expected_pusd
+
+    if not plan.options.cached_tokens:
+        return []
+    without = [name for name in plan.options.models if plan.targets[name].least_cached is None]
+    if len(without) == len(plan.options.models):
+        raise InputError(f"--cached-tokens: {', '.join(without)} has no explicit caches with a known price")
+    made = f"caches: {len(plan.caches)}, to make and keep them {format_usd(expected_pusd(plan))} of that"
+    return [
+        made,
+        *(f"note: {name} has no explicit caches with a known price: none is read" for name in without),
+    ]
 
 
 def _measure(plan: Plan, settings: Settings) -> Result:

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -30,6 +30,7 @@ KEY_NAMES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _DUMMY_KEY = "loopback"
 _WORD = re.compile(r"[A-Z][A-Z_]{1,60}")
 _QUOTA = re.compile(r"[A-Za-z0-9_.\-/]{1,120}")
+_CACHE = re.compile(r"[A-Za-z0-9_\-/.]{1,200}")
 _TIMING = re.compile(r"dur=(\d+(?:\.\d+)?)")
 _COMPLETE = ("STOP", "MAX_TOKENS")
 _UNREACHED = ("ClientConnectorError", "RedirectError")
@@ -93,6 +94,7 @@ class CallSpec:
     level: str | None
     show_thoughts: bool
     timeout_s: float
+    cache: str | None = None  # the name of an explicit cache that the prompt begins with
 
 
 @dataclass
@@ -132,6 +134,34 @@ class Api:
                 raise ServiceError(f"{model}: {fault.code or ''} {fault.status}".replace("  ", " ")) from None
             return None
         return reply.total_tokens
+
+    async def make_cache(self, model: str, text: str, life_s: float) -> tuple[str, int | None]:
+        """Makes an explicit cache; its name, and its tokens where the service says them.
+
+        ServiceError when it is refused, or is given a name that is none.
+        """
+        config: Any = {"contents": text, "ttl": f"{life_s:g}s", "display_name": "proflash"}
+        made = await self._cache_call(self._client.aio.caches.create(model=model, config=config))
+        if not _CACHE.fullmatch(made.name or ""):
+            raise ServiceError(f"{model}: a cache without a proper name")
+        usage = made.usage_metadata
+        return str(made.name), usage.total_token_count if usage is not None else None
+
+    async def extend_cache(self, name: str, life_s: float) -> None:
+        """Lets a cache live so long from now; ServiceError when it is refused."""
+        config: Any = {"ttl": f"{life_s:g}s"}
+        await self._cache_call(self._client.aio.caches.update(name=name, config=config))
+
+    async def delete_cache(self, name: str) -> None:
+        """Deletes a cache; ServiceError when it is refused, as one is that has expired."""
+        await self._cache_call(self._client.aio.caches.delete(name=name))
+
+    async def _cache_call(self, call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what the SDK gives
+        try:
+            return await call
+        except Exception as error:  # whatever a server does
+            fault = _classify(error, started=False, late=False)
+            raise ServiceError(f"cache: {fault.code or ''} {fault.status}".replace("  ", " ")) from None
 
     async def measure(self, spec: CallSpec) -> Measurement:
         """Measures one streamed call. Faults become outcomes: only cancellation gets out."""
@@ -310,6 +340,7 @@ def _config(spec: CallSpec) -> types.GenerateContentConfig:
 
     return types.GenerateContentConfig(
         max_output_tokens=spec.max_output_tokens,
+        cached_content=spec.cache,
         thinking_config=_thinking(spec),
         automatic_continuation=False,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),

@@ -1,8 +1,8 @@
 """The measuring plan: which requests, in which order, when, and what they can cost at most.
 
-Cells are model x input length x answer length x thinking level. Requests come in random order, models
-interleaved so that a drift of the service meets all of them, at Poisson times in one or several blocks. A
-ladder may follow: rungs of 1, 2, 4, ... calls kept in flight, which show what load does to a call.
+Cells are model x input length x answer length x thinking level x cached prefix. Requests come in random
+order, models interleaved so that a drift of the service meets all of them, at Poisson times in one or several
+blocks. A ladder may follow: rungs of 1, 2, 4, ... calls kept in flight, which show what load does to a call.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from profiles.schema import ModelProfile
 
 WORDS = ("the", "cat", "and", "dog", "ran", "far", "out", "for", "his", "old", "red", "box", "was", "not")
 _OVERHEAD_TOKENS = 64  # instruction, nonce and what a service adds around a prompt
+_Cell = tuple[int, int, str | None, int]  # input and answer length, thinking level, cached prefix
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class Options:
     ladder: tuple[int, ...] = ()  # calls in flight, rung by rung
     ladder_calls: int = 40  # of a rung, at least five for each in flight
     past_saturation: bool = False  # climb on until the service refuses: where a machine's queue ends
+    cached_tokens: tuple[int, ...] = ()  # lengths of explicit caches to read, beside calls that read none
 
     def __post_init__(self) -> None:
         counts = {"requests": self.requests_per_model, "blocks": self.blocks}
         sizes = {"input tokens": min(self.input_tokens), "answer tokens": min(self.answer_tokens)}
+        sizes |= {"cached tokens": min(self.cached_tokens)} if self.cached_tokens else {}
         speeds = {"rate per second": self.rate_per_s, "timeout": self.timeout_s}
         for name, value in (counts | sizes | speeds).items():
             if not 0 < value < math.inf:
@@ -69,6 +72,17 @@ class Target:
     default_level: str | None
     max_output_tokens: int
     context_tokens: int
+    least_cached: int | None = None  # tokens of the smallest explicit cache; None: it has none, or no price
+
+    def cached(self, asked: tuple[int, ...]) -> tuple[int, ...]:
+        """Lengths of the caches its calls read, 0 for none; InputError for one below its minimum."""
+        if self.least_cached is None:
+            return (0,)
+        if asked and min(asked) < self.least_cached:
+            raise InputError(
+                f"{self.api_id}: {min(asked)} cached tokens; its caches begin at {self.least_cached}"
+            )
+        return (0, *asked)
 
     def levels(self, asked: tuple[str, ...] | None) -> tuple[str | None, ...]:
         """The levels to measure; InputError for one the model does not have."""
@@ -100,7 +114,15 @@ def target_of(profile: ModelProfile, tariff: Tariff) -> Target:
         default_level=thinking.default_level,
         max_output_tokens=limit,
         context_tokens=profile.context_tokens,
+        least_cached=_least_cached(profile, tariff),
     )
+
+
+def _least_cached(profile: ModelProfile, tariff: Tariff) -> int | None:
+    caching = profile.caching
+    if not caching or not caching.explicit or tariff.card.cache_storage_hour is None:
+        return None
+    return (caching.min_tokens or {}).get("gemini_api")
 
 
 @dataclass(frozen=True)
@@ -117,11 +139,17 @@ class PlannedRequest:
     max_output_tokens: int
     timeout_s: float
     rung: int = 0  # calls of its model to be in flight, itself included; 0: it leaves at its time
+    cached_tokens: int = 0  # of the explicit cache that its prompt begins with; 0: none
 
     @property
     def cell(self) -> tuple[str, int]:
         """Requests of one cell have prompts of the same length."""
         return self.model, self.input_tokens
+
+    @property
+    def cache(self) -> tuple[str, int]:
+        """Which cache it reads, by model and length."""
+        return self.model, self.cached_tokens
 
     @property
     def output_bound(self) -> int:
@@ -148,12 +176,18 @@ class Plan:
         target = self.targets[request.model]
         thoughts = target.mean_thoughts.get(request.level or "", 0.0)
         output = min(round(thoughts) + request.answer_tokens, request.max_output_tokens)
-        return cost_pusd(target.tariff.card, request.input_tokens, 0, output)
+        given = request.input_tokens + request.cached_tokens
+        return cost_pusd(target.tariff.card, given, request.cached_tokens, output)
 
     def worst_pusd(self, request: PlannedRequest, input_bound: int | None = None) -> int:
-        """The most a request can cost; ``input_bound`` in tokens, by default the bytes of its prompt."""
-        bound = input_bound or len(prompt(request, "0" * 16).encode())
+        """The most a request can cost; ``input_bound`` in tokens, by default the bytes of what it sends."""
+        bound = input_bound or _bytes(request)
         return self.targets[request.model].tariff.worst_pusd(bound, request.output_bound)
+
+    @property
+    def caches(self) -> tuple[tuple[str, int], ...]:
+        """The explicit caches that its requests read, by model and tokens."""
+        return tuple(sorted({r.cache for r in self.requests if r.cached_tokens}))
 
     @property
     def duration_s(self) -> float:
@@ -188,20 +222,21 @@ def _rungs(options: Options) -> Iterator[tuple[str, int, int]]:
 
 
 def _request(
-    index: int, block: int, at_s: float, target: Target, cell: tuple[int, int, str | None], options: Options
+    index: int, block: int, at_s: float, target: Target, cell: _Cell, options: Options
 ) -> PlannedRequest:
-    input_tokens, answer_tokens, level = cell
+    input_tokens, answer_tokens, level, cached = cell
     cap = min(target.max_output_tokens, target.rooms.get(level or "", 0) + 2 * answer_tokens)
     sizes = (input_tokens, answer_tokens, cap)
-    return PlannedRequest(index, block, at_s, target.api_id, level, *sizes, options.timeout_s)
+    planned = PlannedRequest(index, block, at_s, target.api_id, level, *sizes, options.timeout_s)
+    return dataclasses.replace(planned, cached_tokens=cached)
 
 
-def _cells(
-    options: Options, target: Target, rng: np.random.Generator
-) -> Iterator[tuple[int, int, str | None]]:
-    """Input length, answer length and level, each combination once per shuffled round, without end."""
-    cells = list(product(options.input_tokens, options.answer_tokens, target.levels(options.levels)))
-    longest = max(options.input_tokens) + _OVERHEAD_TOKENS
+def _cells(options: Options, target: Target, rng: np.random.Generator) -> Iterator[_Cell]:
+    """Each combination once per shuffled round, without end."""
+    cached = target.cached(options.cached_tokens)
+    levels = target.levels(options.levels)
+    cells = list(product(options.input_tokens, options.answer_tokens, levels, cached))
+    longest = max(options.input_tokens) + max(cached) + _OVERHEAD_TOKENS
     if longest > target.context_tokens:
         raise InputError(f"{target.api_id}: {longest} input tokens do not fit its {target.context_tokens}")
     if max(options.answer_tokens) > target.max_output_tokens:
@@ -223,4 +258,22 @@ def prompt(request: PlannedRequest, nonce: str) -> str:
     task = f"\nNow tell a plain story of about {asked} tokens, that is {words} words. Begin at once."
     head = f"{nonce}-{request.index} "
     count = max(1, request.input_tokens - (len(head) + len(task)) // 4)
-    return head + " ".join(WORDS[i % len(WORDS)] for i in range(count)) + task
+    return head + _words(count) + task
+
+
+def cached_text(model: str, tokens: int, nonce: str) -> str:
+    """About so many tokens to be cached for a model; no two runs share them."""
+    head = f"{nonce}-{model} "
+    return head + _words(max(1, tokens - -(-len(head) // 4)))
+
+
+def _words(count: int) -> str:
+    return " ".join(WORDS[i % len(WORDS)] for i in range(count))
+
+
+def _bytes(request: PlannedRequest) -> int:
+    """Bytes of prompt and cached prefix: no text has more tokens than bytes."""
+    sent = len(prompt(request, "0" * 16).encode())
+    if not request.cached_tokens:
+        return sent
+    return sent + len(cached_text(request.model, request.cached_tokens, "0" * 16).encode())

@@ -133,7 +133,10 @@ class Lag:
 
 
 class Probe:
-    """Sends the requests of a plan that are not done yet; ``earlier`` samples tell how far a ladder got."""
+    """Sends the requests of a plan that are not done yet; ``earlier`` samples tell how far a ladder got.
+
+    ``halts`` is asked before each request: a reason it gives ends the run.
+    """
 
     def __init__(
         self,
@@ -147,9 +150,10 @@ class Probe:
         earlier: Sequence[Sample] = (),
         input_bounds: Callable[[PlannedRequest], int | None] = lambda _: None,
         progress: Callable[[Progress], None] = lambda _: None,
+        halts: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._plan, self._send, self._sink, self._ledger = plan, send, sink, ledger
-        self._limits, self._bounds, self._progress = limits, input_bounds, progress
+        self._limits, self._bounds, self._progress, self._halts = limits, input_bounds, progress, halts
         if (top := max(plan.options.ladder, default=0)) > limits.max_in_flight:
             raise InputError(
                 f"the ladder goes up to {top} in flight, beyond the cap of {limits.max_in_flight}"
@@ -264,6 +268,7 @@ class Probe:
             state.stopped = state.stopped or "request cap"
         if asyncio.get_running_loop().time() >= self._deadline(state):
             state.stopped = state.stopped or "time cap"
+        state.stopped = state.stopped or self._halts()
         self._raise_failures()
 
     async def _one(self, request: PlannedRequest, worst_pusd: int, state: _State) -> None:
@@ -294,6 +299,7 @@ class Probe:
                 void=self._void(request, lag_s, state),
                 cost_pusd=billed_pusd,
                 measured=measured,
+                cached_target=request.cached_tokens,
             )
             await self._sink(sample)
             self._note(sample, state)

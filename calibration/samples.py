@@ -89,6 +89,7 @@ class Sample:
     void: str | None  # why the latencies of this sample must not be used
     cost_pusd: int
     measured: Measurement
+    cached_target: int = 0  # of an explicit cache, beside the prompt's own tokens
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,18 @@ class RunNote:
 
 
 @dataclass(frozen=True)
+class CacheNote:
+    """What a run did with an explicit cache; ``asked`` comes before the call, with the most it can cost."""
+
+    event: Literal["asked", "made", "gone"]
+    at: str
+    model: str
+    tokens: int
+    name: str | None = None
+    cost_pusd: int = 0
+
+
+@dataclass(frozen=True)
 class SampleFile:
     """A file as read: header, samples by line, and the notes of its runs."""
 
@@ -118,6 +131,7 @@ class SampleFile:
     samples: tuple[Sample, ...]
     notes: tuple[RunNote, ...]
     digest: str  # of the bytes read, the torn end left out
+    caches: tuple[CacheNote, ...] = ()
 
     @property
     def done(self) -> frozenset[int]:
@@ -126,8 +140,15 @@ class SampleFile:
 
     @property
     def spent_pusd(self) -> int:
-        """Money of all samples and of what ended runs had to leave in flight."""
-        return sum(s.cost_pusd for s in self.samples) + sum(n.unaccounted_pusd for n in self.notes)
+        """Money of all samples, of caches, and of what ended runs had to leave in flight."""
+        calls = sum(s.cost_pusd for s in self.samples) + sum(n.unaccounted_pusd for n in self.notes)
+        return calls + sum(note.cost_pusd for note in self.caches)
+
+    @property
+    def left_caches(self) -> tuple[str, ...]:
+        """Names of caches that no run has deleted: a kill left them to their time of life."""
+        gone = {note.name for note in self.caches if note.event == "gone"}
+        return tuple(n.name for n in self.caches if n.event == "made" and n.name and n.name not in gone)
 
     @property
     def killed(self) -> tuple[RunNote, ...]:
@@ -143,17 +164,19 @@ _KINDS: dict[str, TypeAdapter[Any]] = {
     "header": TypeAdapter(Header),
     "sample": TypeAdapter(Sample),
     "run": TypeAdapter(RunNote),
+    "cache": TypeAdapter(CacheNote),
 }
+_Line = Header | Sample | RunNote | CacheNote
 
 
-def _line(kind: str, value: Header | Sample | RunNote) -> bytes:
+def _line(kind: str, value: _Line) -> bytes:
     return json.dumps({"kind": kind} | dataclasses.asdict(value), separators=(",", ":")).encode() + b"\n"
 
 
-def _parse(raw: bytes, where: str) -> Header | Sample | RunNote:
+def _parse(raw: bytes, where: str) -> _Line:
     try:
         data = json.loads(raw)
-        parsed: Header | Sample | RunNote = _KINDS[data.pop("kind")].validate_python(data)
+        parsed: _Line = _KINDS[data.pop("kind")].validate_python(data)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         reason = (
             error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not a line of a sample file"
@@ -182,7 +205,8 @@ def read(path: Path) -> SampleFile:
         raise InputError(f"{path}: schema {lines[0].schema!r}; this version reads {SCHEMA!r}.")
     samples = {line.index: line for line in lines if isinstance(line, Sample)}
     notes = tuple(line for line in lines if isinstance(line, RunNote))
-    return SampleFile(lines[0], tuple(samples.values()), notes, hashlib.sha256(raw).hexdigest())
+    caches = tuple(line for line in lines if isinstance(line, CacheNote))
+    return SampleFile(lines[0], tuple(samples.values()), notes, hashlib.sha256(raw).hexdigest(), caches)
 
 
 class Writer:
@@ -244,3 +268,7 @@ class Writer:
     def note(self, note: RunNote) -> None:
         """Writes the start or the end of a run."""
         self._append(_line("run", note))
+
+    def note_cache(self, note: CacheNote) -> None:
+        """Writes what is done with a cache."""
+        self._append(_line("cache", note))

@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+from calibration.caches import Caches, drop, keeping
 from calibration.client import Api, CallSpec, connect
 from calibration.plan import Plan, PlannedRequest, prompt
-from calibration.probe import Limits, Probe, Progress, Result, Sink
-from calibration.samples import Header, Measurement, RunNote, Sample, SampleFile, Writer
+from calibration.probe import Limits, Probe, Progress, Result
+from calibration.samples import CacheNote, Header, Measurement, RunNote, Sample, SampleFile, Writer
 from calibration.spend import Ledger
 
+_T = TypeVar("_T")
 _COUNT_MARGIN = 1.25  # prompts of a cell differ in a few characters; far more than that is a broken bound
 _COUNT_EXTRA = 64
 
@@ -43,31 +46,51 @@ async def measure(
     sample cannot be stored; then nothing further is sent.
     """
     header = Header(plan.digest, dataclasses.asdict(plan.options))
-    with Writer(settings.samples, header, resume=settings.resume) as writer:
-        before = writer.before
-        done = before.done if before else frozenset()
-        ledger = Ledger(settings.cap_pusd, _spent_before(writer, plan, before))
+    with Writer(settings.samples, header, resume=settings.resume) as writer, _storing(writer) as store:
+        ledger = Ledger(settings.cap_pusd, _spent_before(writer, plan, writer.before))
         async with connect(settings.base_url) as api:
-            nonce = secrets.token_hex(8)
-            todo = [r for r in plan.requests if r.index not in done and settings.count_tokens]
-            bounds = await _bounds(api, plan, todo, nonce)
-            with _storing(writer) as sink:
-                _note(writer, "start", settings)
-                probe = Probe(
-                    plan,
-                    _sender(api, plan, nonce),
-                    sink,
-                    ledger,
-                    limits=settings.limits,
-                    done=done,
-                    earlier=before.samples if before else (),
-                    input_bounds=lambda request: bounds.get(request.cell),
-                    progress=progress,
-                )
-                try:
-                    return await probe.run()
-                finally:
-                    _note(writer, "end", settings, ledger.reserved_pusd)
+            for name in writer.before.left_caches if writer.before else ():
+                await drop(api, name, store.note)
+            _note(writer, "start", settings)
+            try:
+                return await _probe(api, plan, settings, ledger, writer.before, store, progress)
+            finally:
+                _note(writer, "end", settings, ledger.reserved_pusd)
+
+
+async def _probe(
+    api: Api,
+    plan: Plan,
+    settings: Settings,
+    ledger: Ledger,
+    before: SampleFile | None,
+    store: _Store,
+    progress: Callable[[Progress], None],
+) -> Result:
+    """Counts, makes the caches that are read, and sends what is not done yet."""
+    done, nonce = before.done if before else frozenset(), secrets.token_hex(8)
+    todo = [request for request in plan.requests if request.index not in done]
+    bounds = await _bounds(api, plan, todo if settings.count_tokens else [], nonce)
+    keys = sorted({request.cache for request in todo if request.cached_tokens})
+    async with keeping(api, plan, keys, ledger, store.note, nonce) as caches:
+
+        def bound(request: PlannedRequest) -> int | None:
+            own = bounds.get(request.cell)
+            return None if own is None else own + caches.tokens.get(request.cache, 0)
+
+        probe = Probe(
+            plan,
+            _sender(api, plan, nonce, caches),
+            store.sample,
+            ledger,
+            limits=settings.limits,
+            done=done,
+            earlier=before.samples if before else (),
+            input_bounds=bound,
+            progress=progress,
+            halts=lambda: caches.stopped,
+        )
+        return await probe.run()
 
 
 def _note(writer: Writer, event: str, settings: Settings, unaccounted_pusd: int = 0) -> None:
@@ -107,7 +130,9 @@ async def _bounds(api: Api, plan: Plan, todo: list[PlannedRequest], nonce: str) 
     return bounds
 
 
-def _sender(api: Api, plan: Plan, nonce: str) -> Callable[[PlannedRequest], asyncio.Future[Measurement]]:
+def _sender(
+    api: Api, plan: Plan, nonce: str, caches: Caches
+) -> Callable[[PlannedRequest], asyncio.Future[Measurement]]:
     def send(request: PlannedRequest) -> asyncio.Future[Measurement]:
         room = plan.targets[request.model].rooms.get(request.level or "", 0)
         spec = CallSpec(
@@ -117,19 +142,33 @@ def _sender(api: Api, plan: Plan, nonce: str) -> Callable[[PlannedRequest], asyn
             level=request.level,
             show_thoughts=room > 0,
             timeout_s=request.timeout_s,
+            cache=caches.name_of(request.cache),
         )
         return asyncio.ensure_future(api.measure(spec))
 
     return send
 
 
+class _Store:
+    """Stores in a thread of its own: a slow disk must not delay the clock of other calls."""
+
+    def __init__(self, writer: Writer, pool: ThreadPoolExecutor) -> None:
+        self._writer, self._pool = writer, pool
+
+    async def sample(self, sample: Sample) -> None:
+        """Durable when it returns."""
+        await self._in_thread(self._writer.append, sample)
+
+    async def note(self, note: CacheNote) -> None:
+        """Durable when it returns."""
+        await self._in_thread(self._writer.note_cache, note)
+
+    async def _in_thread(self, write: Callable[[_T], None], value: _T) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._pool, write, value))
+
+
 @contextlib.contextmanager
-def _storing(writer: Writer) -> Iterator[Sink]:
-    """A sink that stores in a thread of its own: a slow disk must not delay the clock of other calls."""
+def _storing(writer: Writer) -> Iterator[_Store]:
     with ThreadPoolExecutor(1) as pool:
-
-        async def sink(sample: Sample) -> None:
-            loop = asyncio.get_running_loop()
-            await asyncio.shield(loop.run_in_executor(pool, writer.append, sample))
-
-        yield sink
+        yield _Store(writer, pool)

@@ -27,7 +27,7 @@ class Refused(Exception):  # noqa: N818  # not a fault of the program: a reply
 class Resources:
     """Answers calls on ``cachedContents``, ``batches`` and the verbs that make them.
 
-    ``now_s`` reads emulated seconds; times are told to callers as dates after the emulator's start.
+    ``now_s`` reads emulated seconds; callers are told dates of the wall clock.
     """
 
     def __init__(self, truth: Truth, now_s: Callable[[], float], next_index: Callable[[], int]) -> None:
@@ -60,7 +60,7 @@ class Resources:
             least = f"total_token_count={tokens}, min_total_token_count={model.cache_minimum_tokens}"
             raise Refused(400, f"Cached content is too small. {least}")
         made = self.caches.create(
-            name, tokens, _life_s(body), self._now_s(), str(get(body, "displayName") or "")
+            name, tokens, self._life_s(body), self._now_s(), str(get(body, "displayName") or "")
         )
         return self._cache_body(made, cloud)
 
@@ -75,7 +75,7 @@ class Resources:
             return {}
         found = self.caches.get(target.id, now_s)
         if method == "PATCH":
-            found = self.caches.extend(target.id, _life_s(body), now_s)
+            found = self.caches.extend(target.id, self._life_s(body), now_s)
         if found is None:
             raise Refused(403, NO_CACHE)
         return self._cache_body(found, target.cloud)
@@ -188,11 +188,12 @@ class Resources:
         return self._truth.embedding(name, text, size)
 
     def _date(self, at_s: float) -> str:
-        return (self._began + timedelta(seconds=at_s)).isoformat().replace("+00:00", "Z")
+        wall_s = at_s / self._truth.time_scale
+        return (self._began + timedelta(seconds=wall_s)).isoformat().replace("+00:00", "Z")
 
-
-def _life_s(body: Json) -> float:
-    try:
-        return ttl_s(body)
-    except ValueError as error:
-        raise Refused(400, str(error)) from None
+    def _life_s(self, body: Json) -> float:
+        """Emulated seconds that a cache shall live: what a client asks for are seconds of its own clock."""
+        try:
+            return ttl_s(body) * self._truth.time_scale
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
