@@ -73,6 +73,9 @@ def calibrate(
         str, typer.Option(help="Hard cap on money, all runs into the sample file together.")
     ] = "10",
     max_requests: Annotated[int | None, typer.Option(min=1, help="Hard cap on requests of this run.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Hard cap on tokens of this run, input and output.")
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
     max_in_flight: Annotated[
         int | None, typer.Option(min=1, max=256, help="Default: 16, or the top of the ladder.")
@@ -87,6 +90,9 @@ def calibrate(
     max_lag_s: Annotated[
         float, typer.Option(min=0, help="Leave out times taken while the prober was later than this.")
     ] = 0.1,
+    max_cpu_share: Annotated[
+        float, typer.Option(min=0, help="Leave out times taken while the prober used more of a core.")
+    ] = 0.5,
     samples: Annotated[Path | None, typer.Option(help="Sample file. Default: OUT/samples.jsonl.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sample file of an earlier run.")
@@ -143,7 +149,7 @@ def calibrate(
         cached_tokens=_numbers(cached_tokens, "--cached-tokens") if cached_tokens else (),
     )
     in_flight = max_in_flight or max((16, *options.ladder))
-    limits = Limits(in_flight, max_requests, max_minutes, max_lag_s)
+    limits = Limits(in_flight, max_requests, max_minutes, max_lag_s, max_tokens, max_cpu_share)
     file = samples or out / "samples.jsonl"
     settings = Settings(url, _money(max_usd), file, resume, limits)
     plan = _plan(options, chosen, day)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from calibration.cli_options import say
 from profiles.money import format_usd
 
 if TYPE_CHECKING:
     from calibration.probe import Progress
+    from calibration.samples import Sample
+
+_EVERY_S = 10.0  # between lines where there is no terminal
 
 
 def table(document: dict[str, Any]) -> str:
@@ -41,24 +47,59 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+class Live:
+    """What a run shows while it goes on: time to the first chunk, by model, of samples that may be timed."""
+
+    def __init__(self) -> None:
+        self._first_s: dict[str, list[float]] = {}
+
+    def add(self, sample: Sample | None) -> None:
+        """Takes in one more sample."""
+        first_s = sample.measured.first_chunk_s if sample is not None and sample.void is None else None
+        if sample is not None and first_s is not None:
+            self._first_s.setdefault(sample.model, []).append(first_s)
+
+    @property
+    def said(self) -> str:
+        """Median and 95th percentile of each model so far."""
+        return ", ".join(
+            f"{model} first chunk p50 {np.median(seen):.2f} s, p95 {np.percentile(seen, 95):.2f} s"
+            for model, seen in sorted(self._first_s.items())
+        )
+
+
+def line(now: Progress, live: Live) -> str:
+    """How far a run is, in one line."""
+    minutes, seconds = divmod(round(now.left_s), 60)
+    spent = f"{now.done}/{now.planned}, {format_usd(now.spent_pusd)} spent, {minutes}:{seconds:02} left"
+    return f"{spent}; {live.said}" if live.said else spent
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar with money spent and time left on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
+    """Money, time left and percentiles so far: under a bar on a terminal, else a line every ten seconds."""
+    console, live = Console(stderr=True), Live()
     if not console.is_terminal:
-        yield lambda _: None
+        yield _lines(live)
         return
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[money]} spent, {task.fields[left]} left"),
-    )
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("", total=None, money="$0", left="?")
+    with Bar(BarColumn(), TextColumn("{task.description}"), console=console) as bar:
+        task = bar.add_task("", total=None)
 
         def report(now: Progress) -> None:
-            minutes, seconds = divmod(round(now.left_s), 60)
-            money, left = format_usd(now.spent_pusd), f"{minutes}:{seconds:02}"
-            bar.update(task, completed=now.done, total=now.planned, money=money, left=left)
+            live.add(now.last)
+            bar.update(task, completed=now.done, total=now.planned, description=line(now, live))
 
         yield report
+
+
+def _lines(live: Live) -> Callable[[Progress], None]:
+    told_s = monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal told_s
+        live.add(now.last)
+        if monotonic() - told_s >= _EVERY_S:
+            told_s = monotonic()
+            say(line(now, live))
+
+    return report

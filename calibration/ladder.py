@@ -17,6 +17,7 @@ from calibration.samples import Sample
 
 MAX_REFUSED = 3
 MAX_ERROR_SHARE = 0.05
+_MAX_VOID_SHARE = 0.5  # of calls whose times the prober itself has spoilt
 _SATURATED = 0.8  # elasticity of latency in load; 1: nothing is gained by a further call in flight
 _MIN_CALLS = 8
 
@@ -32,6 +33,9 @@ def reason_to_stop(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
     broken = sum(sample.measured.outcome in ("failed", "timed_out", "cut") for sample in rungs[top])
     if broken and of_share(broken, len(rungs[top]))[0] > MAX_ERROR_SHARE:
         return f"{broken} of {len(rungs[top])} calls failed with {top} in flight"
+    spoilt = sum((sample.void or "").startswith("prober") for sample in rungs[top])
+    if len(rungs[top]) >= _MIN_CALLS and spoilt > _MAX_VOID_SHARE * len(rungs[top]):
+        return f"the prober itself was late for {spoilt} of {len(rungs[top])} calls with {top} in flight"
     return None
 
 
@@ -53,5 +57,5 @@ def is_saturated(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
 
 def _log_times(samples: Sequence[Sample], load: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Of the calls that were sent while the rung was full: the first ones met a lighter load."""
-    full = [sample.measured for sample in samples if sample.in_flight >= load]
+    full = [s.measured for s in samples if s.in_flight >= load and not (s.void or "").startswith("prober")]
     return np.log([found.end_s for found in full if found.outcome == "ok" and found.end_s > 0])

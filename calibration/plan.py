@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from calibration.spend import Tariff, cost_pusd, thinking_room
+from calibration.spend import Tariff, Worst, cost_pusd, thinking_room
 from profiles.errors import InputError
 from profiles.schema import ModelProfile
 
@@ -183,6 +183,11 @@ class Plan:
         """The most a request can cost; ``input_bound`` in tokens, by default the bytes of what it sends."""
         bound = input_bound or _bytes(request)
         return self.targets[request.model].tariff.worst_pusd(bound, request.output_bound)
+
+    def worst(self, request: PlannedRequest, input_bound: int | None = None) -> Worst:
+        """The most money and tokens a request can take, with the same bound."""
+        bound = input_bound or _bytes(request)
+        return Worst(self.worst_pusd(request, bound), bound + request.output_bound)
 
     @property
     def caches(self) -> tuple[tuple[str, int], ...]:

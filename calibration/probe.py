@@ -23,7 +23,7 @@ from calibration.client import REFUSED
 from calibration.ladder import is_saturated, reason_to_stop
 from calibration.plan import Plan, PlannedRequest
 from calibration.samples import Measurement, Sample
-from calibration.spend import Ledger
+from calibration.spend import Ledger, Purse, Worst, told_tokens
 from profiles.errors import InputError
 
 Send = Callable[[PlannedRequest], Awaitable[Measurement]]
@@ -33,11 +33,12 @@ MAX_PAUSE_S = 120.0
 LATE_S = 0.05
 MAX_FAILURES = 10  # in a row; then something is wrong that more requests will not mend
 _TICK_S = 0.02
+_CPU_WINDOW_S = 1.0  # over less, the share of a core says little
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Hard limits of one run, and the lag (seconds) from which a sample is void.
+    """Hard limits of one run, and the lag (seconds) and share of a core from which a sample is void.
 
     Without ``pauses`` a refusal does not hold up the others: what a replay of a workload needs.
     """
@@ -46,6 +47,8 @@ class Limits:
     max_requests: int | None = None
     max_minutes: float | None = None
     max_lag_s: float = 0.1
+    max_tokens: int | None = None
+    max_cpu_share: float = 0.5
     pauses: bool = True
 
 
@@ -94,11 +97,12 @@ class _State:
 
 
 class Lag:
-    """Measures how late the event loop wakes up."""
+    """Measures how late the event loop wakes up, and by ``cpu_s`` (seconds of CPU) how busy it is."""
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque(maxlen=20_000)
+    def __init__(self, cpu_s: Callable[[], float] | None = None) -> None:
+        self._seen: deque[tuple[float, float, float]] = deque(maxlen=20_000)
         self._due = math.inf
+        self._cpu_s = cpu_s
         self.max_s = 0.0
 
     async def watch(self) -> None:
@@ -109,18 +113,28 @@ class Lag:
             await asyncio.sleep(_TICK_S)
             now = loop.time()
             lag_s = now - self._due
-            self._seen.append((now, lag_s))
+            self._seen.append((now, lag_s, self._cpu_s() if self._cpu_s else 0.0))
             self.max_s = max(self.max_s, lag_s)
 
     def since(self, start: float) -> float:
         """The worst lag since ``start`` (seconds on the loop's clock), a wake-up still overdue included."""
         overdue_s = asyncio.get_running_loop().time() - self._due
         worst = max(0.0, overdue_s)
-        for at, lag_s in reversed(self._seen):
+        for at, lag_s, _ in reversed(self._seen):
             if at < start:
                 break
             worst = max(worst, lag_s)
         return worst
+
+    def cpu_share_since(self, start: float) -> float | None:
+        """Share of a core since ``start``, or over the last second if that is longer; None: not watched."""
+        now = asyncio.get_running_loop().time()
+        before = next(
+            (one for one in reversed(self._seen) if one[0] <= min(start, now - _CPU_WINDOW_S)), None
+        )
+        if self._cpu_s is None or before is None:
+            return None
+        return (self._cpu_s() - before[2]) / (now - before[0])
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -151,8 +165,10 @@ class Probe:
         input_bounds: Callable[[PlannedRequest], int | None] = lambda _: None,
         progress: Callable[[Progress], None] = lambda _: None,
         halts: Callable[[], str | None] = lambda: None,
+        cpu_s: Callable[[], float] | None = None,
     ) -> None:
-        self._plan, self._send, self._sink, self._ledger = plan, send, sink, ledger
+        self._plan, self._send, self._sink = plan, send, sink
+        self._purse = Purse(ledger, limits.max_tokens)
         self._limits, self._bounds, self._progress, self._halts = limits, input_bounds, progress, halts
         if (top := max(plan.options.ladder, default=0)) > limits.max_in_flight:
             raise InputError(
@@ -163,7 +179,7 @@ class Probe:
         self._before = len(plan.requests) - len(self._todo)
         self._slots = asyncio.Semaphore(limits.max_in_flight)
         self._halt = asyncio.Event()  # nothing more is to be sent
-        self._lag = Lag()
+        self._lag = Lag(cpu_s)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Result:
@@ -180,7 +196,7 @@ class Probe:
                 await self._drain()
         finally:
             await self._abandon()
-        spent_pusd, ladders = self._ledger.spent_pusd, state.ladders
+        spent_pusd, ladders = self._purse.money.spent_pusd, state.ladders
         return Result(state.sent, state.late, spent_pusd, self._lag.max_s, state.stopped, ladders)
 
     async def _dispatch(self, state: _State) -> None:
@@ -188,17 +204,17 @@ class Probe:
             if request.rung and not await self._may_climb(request, state):
                 continue
             await self._slots.acquire()
-            worst_pusd = await self._reserve(request, state)
-            if worst_pusd is None:
+            worst = await self._reserve(request, state)
+            if worst is None:
                 return
             if not request.rung:
                 await self._wait_turn(request, state)
             self._check_limits(state)
             if state.stopped is not None:
-                self._ledger.settle(worst_pusd, 0)
+                self._purse.settle(worst)
                 return
             state.sent += 1
-            task = asyncio.create_task(self._one(request, worst_pusd, state))
+            task = asyncio.create_task(self._one(request, worst, state))
             self._tasks.add(task)
 
     async def _wait_turn(self, request: PlannedRequest, state: _State) -> None:
@@ -250,18 +266,17 @@ class Probe:
         minutes = self._limits.max_minutes
         return math.inf if minutes is None else state.start + minutes * 60
 
-    async def _reserve(self, request: PlannedRequest, state: _State) -> int | None:
-        """Reserves the worst case, waiting for others to settle where that may help; None: the cap is met."""
-        worst_pusd = self._plan.worst_pusd(request, self._bounds(request))
-        while not self._ledger.reserve(worst_pusd):
+    async def _reserve(self, request: PlannedRequest, state: _State) -> Worst | None:
+        """Reserves the worst case, waiting for others to settle where that may help; None: a cap is met."""
+        worst = self._plan.worst(request, self._bounds(request))
+        while not self._purse.reserve(worst):
             running = [task for task in self._tasks if not task.done()]
-            if self._ledger.breached or not running:
-                reason = "billed above the worst case" if self._ledger.breached else "spending cap"
-                state.stopped = state.stopped or reason
+            if self._purse.breached or not running:
+                state.stopped = state.stopped or self._purse.refusal(worst)
                 return None
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             self._raise_failures()
-        return worst_pusd
+        return worst
 
     def _check_limits(self, state: _State) -> None:
         if self._limits.max_requests is not None and state.sent >= self._limits.max_requests:
@@ -271,7 +286,7 @@ class Probe:
         state.stopped = state.stopped or self._halts()
         self._raise_failures()
 
-    async def _one(self, request: PlannedRequest, worst_pusd: int, state: _State) -> None:
+    async def _one(self, request: PlannedRequest, worst: Worst, state: _State) -> None:
         loop = asyncio.get_running_loop()
         sent = loop.time()
         sent_at = (state.began + timedelta(seconds=sent - state.start)).isoformat(timespec="microseconds")
@@ -279,9 +294,9 @@ class Probe:
         in_flight = sum(not task.done() for task in self._tasks)
         try:
             measured = await self._send(request)
-            billed_pusd = self._plan.targets[request.model].tariff.billed_pusd(measured, worst_pusd)
-            self._ledger.settle(worst_pusd, billed_pusd)
-            lag_s = self._lag.since(sent)
+            billed_pusd = self._plan.targets[request.model].tariff.billed_pusd(measured, worst.pusd)
+            self._purse.settle(worst, Worst(billed_pusd, _taken_tokens(measured, worst)))
+            lag_s, cpu_share = self._lag.since(sent), self._lag.cpu_share_since(sent)
             sample = Sample(
                 index=request.index,
                 model=request.model,
@@ -296,10 +311,11 @@ class Probe:
                 sent_s=sent - state.start,
                 in_flight=in_flight,
                 lag_s=lag_s,
-                void=self._void(request, lag_s, state),
+                void=self._void(request, lag_s, cpu_share, state),
                 cost_pusd=billed_pusd,
                 measured=measured,
                 cached_target=request.cached_tokens,
+                cpu_share=cpu_share,
             )
             await self._sink(sample)
             self._note(sample, state)
@@ -309,12 +325,16 @@ class Probe:
         finally:
             self._slots.release()
 
-    def _void(self, request: PlannedRequest, lag_s: float, state: _State) -> str | None:
-        """Why the sample's times are not to be trusted: the prober was late, or its first call of a model."""
+    def _void(
+        self, request: PlannedRequest, lag_s: float, cpu_share: float | None, state: _State
+    ) -> str | None:
+        """Why the sample's times are not to be trusted: the prober's state, or its first call of a model."""
         if request.model not in state.warm:
             state.warm.add(request.model)
             return "warm_up"
-        return "prober_lag" if lag_s > self._limits.max_lag_s else None
+        if lag_s > self._limits.max_lag_s:
+            return "prober_lag"
+        return "prober_busy" if (cpu_share or 0.0) > self._limits.max_cpu_share else None
 
     def _note(self, sample: Sample, state: _State) -> None:
         """Draws the consequences of an outcome: pause, stop, report."""
@@ -331,7 +351,7 @@ class Probe:
             self._halt.set()
         due = state.start + state.shift_s + self._plan.duration_s
         done, planned = self._before + state.done, len(self._plan.requests)
-        money = self._ledger.spent_pusd, self._ledger.reserved_pusd
+        money = self._purse.money.spent_pusd, self._purse.money.reserved_pusd
         self._progress(Progress(done, planned, *money, max(0.0, due - now), sample))
 
     def _climb(self, sample: Sample, state: _State) -> None:
@@ -356,6 +376,14 @@ class Probe:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _taken_tokens(measured: Measurement, worst: Worst) -> int:
+    """Tokens a call counts for: none that was refused, the worst of one that broke off."""
+    if not measured.billed:
+        return 0
+    told = told_tokens(measured)
+    return worst.tokens if told is None else sum(told)
 
 
 def _reason_to_stop(sample: Sample, failures: int) -> str | None:

@@ -90,6 +90,7 @@ class Sample:
     cost_pusd: int
     measured: Measurement
     cached_target: int = 0  # of an explicit cache, beside the prompt's own tokens
+    cpu_share: float | None = None  # of a core that the prober used meanwhile; None: not watched
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -89,6 +90,7 @@ async def _probe(
             input_bounds=bound,
             progress=progress,
             halts=lambda: caches.stopped,
+            cpu_s=time.thread_time,  # the clock stamps are made by this thread alone
         )
         return await probe.run()
 

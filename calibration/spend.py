@@ -1,4 +1,4 @@
-"""What calls cost, and the ledger that keeps them below a cap whatever the service does.
+"""What calls cost, and the books that keep them below caps whatever the service does.
 
 Every request in flight holds a reservation of the most it can cost; a request that could break the cap
 is not sent. Money is whole picodollars.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from calibration.samples import Measurement
 from profiles.errors import InputError
-from profiles.money import Picodollars, format_usd
+from profiles.money import Picodollars
 from profiles.prices import RateCard
 
 
@@ -41,46 +41,106 @@ class Tariff:
         """
         if not measured.billed:
             return 0
-        total, complete = measured.total, measured.outcome in ("ok", "blocked")
-        if not complete or total is None or measured.input_tokens is None:
+        tokens = told_tokens(measured)
+        if tokens is None:
             return worst_pusd
-        return cost_pusd(self.card, measured.input_tokens, measured.cached_tokens, total.tokens)
+        return cost_pusd(self.card, tokens[0], measured.cached_tokens, tokens[1])
 
 
-class Ledger:
-    """Money spent and reserved against a cap. ``spent + reserved <= cap`` holds after every call.
+def told_tokens(measured: Measurement) -> tuple[int, int] | None:
+    """Input and output tokens of a call that ended by itself and said them; None: nobody knows."""
+    complete = measured.outcome in ("ok", "blocked")
+    if not complete or measured.total is None or measured.input_tokens is None:
+        return None
+    return measured.input_tokens, measured.total.tokens
 
-    Should the service bill more than a request's worst case, ``breached`` is set: the bound was wrong, so
+
+class Budget:
+    """What is spent and reserved against a cap. ``spent + reserved <= cap`` holds after every call.
+
+    Should the service take more than a request's worst case, ``breached`` is set: the bound was wrong, so
     nothing further is reserved.
     """
 
-    def __init__(self, cap_pusd: Picodollars, spent_pusd: Picodollars = 0) -> None:
-        if cap_pusd < 0:
-            raise InputError("the spending cap must not be negative")
-        self.cap_pusd, self.spent_pusd, self.reserved_pusd = cap_pusd, spent_pusd, 0
+    def __init__(self, cap: int, spent: int = 0) -> None:
+        if cap < 0:
+            raise InputError("a cap must not be negative")
+        self.cap, self.spent, self.reserved = cap, spent, 0
         self.breached = False
 
-    def reserve(self, worst_pusd: Picodollars) -> bool:
+    def reserve(self, worst: int) -> bool:
         """Reserves a request's worst case; False, with nothing reserved, when it might break the cap."""
-        fits = self.spent_pusd + self.reserved_pusd + worst_pusd <= self.cap_pusd
+        fits = self.spent + self.reserved + worst <= self.cap
         if fits and not self.breached:
-            self.reserved_pusd += worst_pusd
+            self.reserved += worst
             return True
         return False
 
-    def settle(self, worst_pusd: Picodollars, billed_pusd: Picodollars) -> None:
-        """Turns a reservation into what the request was billed."""
-        self.reserved_pusd -= worst_pusd
-        self.spent_pusd += billed_pusd
-        self.breached |= billed_pusd > worst_pusd
+    def settle(self, worst: int, taken: int) -> None:
+        """Turns a reservation into what the request took."""
+        self.reserved -= worst
+        self.spent += taken
+        self.breached |= taken > worst
+
+
+class Ledger(Budget):
+    """Money, in picodollars."""
+
+    @property
+    def spent_pusd(self) -> Picodollars:
+        """Money spent."""
+        return self.spent
+
+    @property
+    def reserved_pusd(self) -> Picodollars:
+        """Money that requests in flight may still cost."""
+        return self.reserved
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The most a request can take."""
+
+    pusd: Picodollars
+    tokens: int
+
+
+class Purse:
+    """Money and tokens of one run: a request is sent only if both caps have room for its worst case."""
+
+    def __init__(self, money: Ledger, max_tokens: int | None) -> None:
+        self.money = money
+        self.tokens = None if max_tokens is None else Budget(max_tokens)
+
+    def reserve(self, worst: Worst) -> bool:
+        """Reserves both or neither."""
+        if not self.money.reserve(worst.pusd):
+            return False
+        if self.tokens is None or self.tokens.reserve(worst.tokens):
+            return True
+        self.money.settle(worst.pusd, 0)
+        return False
+
+    def settle(self, worst: Worst, taken: Worst = Worst(0, 0)) -> None:
+        """Turns a reservation into what was taken; nothing by default."""
+        self.money.settle(worst.pusd, taken.pusd)
+        if self.tokens is not None:
+            self.tokens.settle(worst.tokens, taken.tokens)
+
+    def refusal(self, worst: Worst) -> str:
+        """Why there is no room for a request."""
+        if self.breached:
+            return "billed above the worst case"
+        money = self.money
+        return "spending cap" if money.spent + money.reserved + worst.pusd > money.cap else "token cap"
+
+    @property
+    def breached(self) -> bool:
+        """Whether a bound was wrong."""
+        return self.money.breached or (self.tokens is not None and self.tokens.breached)
 
 
 def thinking_room(median_tokens: float, sigma: float, limit: int) -> int:
     """Tokens that 99 % of the calls of a lognormal thinking law stay below, in whole thousands."""
     upper = median_tokens * math.exp(2.33 * sigma)
     return min(limit, math.ceil(upper / 1000) * 1000)
-
-
-def cap_text(cap_pusd: Picodollars) -> str:
-    """The cap as people write it."""
-    return format_usd(cap_pusd)

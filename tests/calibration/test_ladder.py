@@ -1,5 +1,6 @@
 """The ladder: so many in flight, no more; and when it ends."""
 
+import dataclasses
 from collections import defaultdict
 
 import pytest
@@ -64,6 +65,16 @@ def test_refusals_end_the_ladder_of_that_model(target):
     plan, stored, result = climb(target, OnlyA(), models=("a", "b"))
     assert set(result.ladders) <= {"a"} or "b" not in result.ladders
     assert {plan.requests[s.index].rung for s in stored if s.model == "b"} == {0, *LADDER}
+
+
+def test_a_prober_that_is_late_itself_ends_the_ladder(target):
+    """Its own slowness must not pass for that of the service."""
+    _, stored, _ = climb(target, Service())
+    late = [dataclasses.replace(sample, void="prober_busy") for sample in stored[-20:]]
+    assert reason_to_stop({4: stored[-20:]}) is None
+    assert "the prober itself was late for 20 of 20" in reason_to_stop({4: late})
+    rungs = {4: [s for s in stored if s.in_flight == 4][:20], 8: late}
+    assert is_saturated(rungs) is None
 
 
 def test_a_wall_of_refusals_stops_at_the_third(target):

@@ -36,7 +36,7 @@ class Service:
     def __init__(self, plan, kinds=("ok",), seed=1, takes_s=(0.1, 5.0)):
         self.plan, self.kinds, self.takes_s = plan, kinds, takes_s
         self.random = random.Random(seed)
-        self.billed = self.in_flight = self.peak = self.calls = 0
+        self.billed = self.tokens = self.in_flight = self.peak = self.calls = 0
         self.sent_at = []
 
     async def __call__(self, request):
@@ -51,6 +51,7 @@ class Service:
         self.in_flight -= 1
         refused = kind in ("throttled", "failed")
         if not refused:
+            self.tokens += tokens + output
             self.billed += cost_pusd(self.plan.targets[request.model].tariff.card, tokens, 0, output)
         known = kind in ("ok", "blocked")
         return Measurement(
@@ -291,3 +292,49 @@ def test_costs_by_hand(flash_card):
     lost = Measurement("timed_out")
     assert Tariff(card).billed_pusd(lost, 123) == 123
     assert Tariff(card).billed_pusd(Measurement("throttled", billed=False), 123) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cap=st.integers(0, 20_000),
+    in_flight=st.integers(1, 64),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=6),
+    seed=st.integers(0, 10**6),
+)
+def test_the_cap_on_tokens_holds_as_that_on_money_does(virtual, target, cap, in_flight, kinds, seed):
+    plan = make(target, rate_per_s=20.0, seed=seed)
+    service, ledger = Service(plan, kinds, seed), Ledger(10**13)
+    result, _ = run(virtual, plan, service, ledger, limits=Limits(in_flight, max_tokens=cap))
+    assert service.tokens <= cap
+    assert result.stopped in (None, "token cap") or "in a row" in result.stopped
+    assert ledger.reserved_pusd == 0
+
+
+def test_a_busy_prober_voids_its_samples(target):
+    """In real time: the CPU clock that is watched runs at nine tenths of a core, then stands still."""
+    plan = make(target, requests_per_model=60, rate_per_s=60.0)
+    busy = [True]
+
+    async def send(request):
+        await asyncio.sleep(0.02)
+        busy[0] = request.index < 80
+        return Measurement("ok", total=Totals(0, 5), input_tokens=5)
+
+    stored, last, used = [], [time.monotonic()], [0.0]
+
+    def cpu_s():
+        now = time.monotonic()
+        used[0] += (now - last[0]) * (0.9 if busy[0] else 0.0)
+        last[0] = now
+        return used[0]
+
+    async def sink(sample):
+        stored.append(sample)
+
+    asyncio.run(Probe(plan, send, sink, Ledger(10**12), limits=Limits(max_lag_s=5.0), cpu_s=cpu_s).run())
+    void = {sample.index: sample.void for sample in stored}
+    known = [sample for sample in stored if sample.cpu_share is not None]
+    assert len(known) < len(stored), "in the first second a share says nothing"
+    assert {"prober_busy"} == {void[s.index] for s in known if s.index < 80 and s.cpu_share > 0.6}
+    assert void[119] != "prober_busy" or stored[-1].cpu_share > 0.5
+    assert all((s.cpu_share > 0.5) == (s.void == "prober_busy") for s in known if s.void != "warm_up")
