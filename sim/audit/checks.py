@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from sim.audit.arrivals import arrival_checks
 from sim.audit.events import event_checks, model_at, serving, unreached
+from sim.audit.holds import hold_checks
 from sim.audit.limits import limit_checks, peak
 from sim.audit.money import money_checks
 from sim.audit.prompts import media_recounted, prompts_asked
 from sim.audit.result import Audit, Check, check_rows
 from sim.audit.spend import spend_checks
 from sim.money.bill import Bill
+from sim.policies.base import layers
+from sim.policies.hold import Hold
 from sim.quality.verdicts import cascade_of
 from sim.records import Attempts, Kind, Outcome, Reason, Records, called
 from sim.scenario.batch import Batch
@@ -46,6 +49,7 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *station_checks(records, scenario),
         *event_checks(records, scenario, catalog),
         *limit_checks(records, scenario, catalog),
+        *hold_checks(records, scenario, catalog),
         *spend_checks(records, scenario, catalog),
         *money_checks(records, scenario, catalog, bill),
     ]
@@ -269,6 +273,7 @@ def _early_retries(records: Records, scenario: Scenario) -> Mask:
     called_s = called(records.workload, records.requests.arrival_s)
     earliest = np.where(first, called_s[request], np.roll(end, 1))
     held_back = client.max_in_flight is not None or bool(client.pacing)
+    held_back |= any(isinstance(one, Hold) for one in layers(scenario.routing))  # for how long: `holds`
     return np.asarray((send < earliest) | (first & (send != earliest) & (not held_back)))
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 from sim.engine.gates import Gate, Pacer
 from sim.engine.hedger import Hedger
+from sim.engine.holder import goes_s, hold_of
 from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
+from sim.policies.hold import Hold
 from sim.quality.abilities import by_request
 from sim.quality.verdicts import cascade_of, verdicts, verifier_s
 from sim.scenario.spec import Scenario
@@ -36,6 +38,14 @@ class Verifier:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """What holds work back, and when each request goes at the latest."""
+
+    spec: Hold
+    goes_s: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Conduct:
     """The parts there are; None or empty: not this."""
 
@@ -44,12 +54,14 @@ class Conduct:
     verifier: Verifier | None = None
     gates: Mapping[str, Gate] | None = None
     keeps_deadlines: bool = False
+    holds: Holds | None = None
 
 
 def conduct_of(world: World, load: Workload) -> Conduct | None:
     """What the scenario asks of the client; None where the guarded client does.
 
-    Raises InputError for a hedge inside a hedge, a cascade inside a cascade, and a verifier that cannot be.
+    Raises InputError for a hedge inside a hedge, a cascade inside a cascade, a hold inside a hold, and a
+    verifier that cannot be.
     """
     scenario = world.scenario
     patience = patience_s(scenario, load)
@@ -59,6 +71,7 @@ def conduct_of(world: World, load: Workload) -> Conduct | None:
         _verifier(world, load),
         _gates(scenario, load),
         scenario.client.propagate_deadline and bool(np.isfinite(load.deadline_s).any()),
+        _holds(scenario, load),
     )
     plain = found == Conduct(gates={}) and scenario.client.first_token_timeout_s is None
     return None if plain else found
@@ -69,6 +82,13 @@ def _hedger(scenario: Scenario) -> Hedger | None:
     if len(found) > 1:
         raise InputError("routing.of: 'hedged' inside 'hedged'; right: once")
     return Hedger(found[0]) if found and found[0].budget_share else None
+
+
+def _holds(scenario: Scenario, load: Workload) -> Holds | None:
+    spec = hold_of(scenario)
+    if spec is None or load.deferrable is None:
+        return None
+    return Holds(spec, goes_s(spec, scenario, load).tolist())
 
 
 def _verifier(world: World, load: Workload) -> Verifier | None:

@@ -51,12 +51,16 @@ class GuardedClient(Client):
         """Route a request when it comes in."""
         if self._budget is not None:
             self._budget.deposit()
-        self._view.index = request
-        name = self._choose(self._view, self._system)
+        name = self._route(request)
         if name is None:
             self._turn_away(request, now)
         else:
             self._send_on(self._stations[name], request, 1, 0, now)
+
+    def _route(self, request: int) -> str | None:
+        """Where the first call of a request goes; None: nowhere."""
+        self._view.index = request
+        return self._choose(self._view, self._system)
 
     def _send_on(
         self, station: Station, request: int, number: int, stage: int, now: float, kind: Kind = Kind.FIRST

@@ -15,11 +15,14 @@ from sim.engine.clock import Clock, Timer, Watch
 from sim.engine.conduct import Conduct
 from sim.engine.gates import Gate
 from sim.engine.guarded import GuardedClient
+from sim.engine.holder import Holder
 from sim.policies import predict
-from sim.policies.view import Requests
+from sim.policies.base import RoutingPolicy
+from sim.policies.view import Requests, System
 from sim.records import Kind, Outcome, Reason
 from sim.scenario.spec import Client as ClientSpec
-from sim.stations.base import Call
+from sim.stations.base import Call, Station
+from sim.stations.provisioned import ProvisionedStation
 from sim.workload.columns import Workload
 
 
@@ -40,9 +43,20 @@ class TrackedClient(GuardedClient):
         self._gates = conduct.gates or {}
         self._first_token_s = spec.first_token_timeout_s
         self._cancels_abandoned = spec.cancel_on_abandon
+        holds = conduct.holds
+        self._holder = None if holds is None else Holder(holds.spec, holds.goes_s, clock)
+        self._into: str | None = None  # where a call that was held goes
         self._tokens = requests.input_tokens
         self._under_way: dict[int, list[Call]] = {}
         self._drafts: dict[int, int] = {}  # log row of an answer that was flagged
+
+    def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
+        """As the guarded client's; who holds work back learns whose room it waits for."""
+        super().meet(stations, system, policy)
+        if self._holder is not None:
+            station = stations.get(self._holder.into or "")
+            assert station is None or isinstance(station, ProvisionedStation)  # `hold_of` sees to it
+            self._holder.meet(self._set_out, station)
 
     # --- a request comes, and its calls go out ------------------------------------------------------
 
@@ -52,9 +66,18 @@ class TrackedClient(GuardedClient):
         patience_s = self._conduct.patience_s
         if patience_s is not None and patience_s[request] < math.inf:
             self._clock.at(now + patience_s[request], Watch(self._lose_patience, request, self._decided))
+        if self._holder is None or not self._holder.keeps(request, now):
+            self._set_out(request, now)
+
+    def _set_out(self, request: int, now: float, into: str | None = None) -> None:
+        """Make the first call of a request, held or not; ``into``: where, if its policy is not asked."""
         if self._hedger is not None:
             self._hedger.deposit()
+        self._into = into
         super().arrive(request, now)
+
+    def _route(self, request: int) -> str | None:
+        return self._into or super()._route(request)
 
     def _decided(self, request: int) -> bool:
         return request not in self._under_way

@@ -156,6 +156,37 @@ class ProvisionedStation(Station):
         window_s, offset_s = self._reservation.window_s, self._reservation.offset_s
         return up_to_ms((self._index + 1) * window_s - offset_s - now)
 
+    # --- what a caller may read off, who waits for room -------------------------------------------
+
+    def budget(self, now: float) -> float:
+        """Weighted tokens of a window."""
+        self._roll(now)
+        return self._reservation.budget
+
+    def used(self, now: float) -> float:
+        """Weighted tokens of the present window that are gone."""
+        self._roll(now)
+        return self._used
+
+    def asks(self, request: int) -> float:
+        """Weighted tokens that would be set aside for a request now."""
+        return self._burn.input(Call(self, request, 0.0)) + self._estimate
+
+    def next_moment_s(self, now: float, share: float) -> float:
+        """When that share of a window has passed next, or the windows themselves change."""
+        self._roll(now)
+        moment_s = self._moment_s(share)
+        moment_s = moment_s if moment_s > now else moment_s + self._reservation.window_s
+        return min(moment_s, self._renew_s)
+
+    def is_moment(self, now: float, share: float) -> bool:
+        """Whether that share of the present window has passed just now, to a rounding error."""
+        self._roll(now)
+        return abs(self._moment_s(share) - now) <= 1e-9 * (1 + now)
+
+    def _moment_s(self, share: float) -> float:
+        return (self._index + share) * self._reservation.window_s - self._reservation.offset_s
+
     def _free(self, call: Call) -> None:
         now = call.free_s
         total_s = self.services.total_s[call.service][call.request] - call.saved_s

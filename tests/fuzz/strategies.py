@@ -206,6 +206,13 @@ classes = st.builds(
     prefixes=st.one_of(st.none(), prefixes),
     queries=st.one_of(st.none(), st.just({"distinct": 9, "zipf": 0.8})),
     patience=st.one_of(st.none(), st.sampled_from([constant(0.7), exponential(3.0)])),
+    deferrable=st.booleans(),
+).map(
+    lambda found: (
+        found | {"deferrable": False}
+        if found["patience"] or found["arrivals"]["kind"] == "population"
+        else found
+    )
 )
 clients = st.fixed_dictionaries(
     {
@@ -289,12 +296,28 @@ def events(draw, names, kinds, shops, switches=True):
     return event
 
 
+def holds(reserved):
+    """What is waited for: the second minute's hours, or a reservation if there is one."""
+    hours = {"opens": st.just("00:01"), "closes": st.just("00:02"), "spread_s": st.sampled_from([0.0, 30.0])}
+    more = {"margin_s": st.sampled_from([0.0, 3.0]), "at_most_s": st.sampled_from([9.0, 86_400.0])}
+    if not reserved:
+        return st.fixed_dictionaries(hours, optional=more)
+    into = {"into": st.sampled_from(reserved), "fill_to": st.sampled_from([0.3, 1.0])}
+    return st.one_of(
+        st.fixed_dictionaries(hours, optional=more),
+        st.fixed_dictionaries(into, optional=more | {"at_share": st.sampled_from([0.1, 0.5])}),
+        st.fixed_dictionaries(hours | into, optional=more),
+    )
+
+
 @st.composite
-def wrapped(draw, routing, names, able):
-    """A routing, or the same hedged or in a cascade, which needs endpoints of known ability."""
-    kind = draw(st.sampled_from(["plain", "hedged", "cascade"] if able else ["plain", "hedged"]))
+def wrapped(draw, routing, names, able, reserved=()):
+    """A routing, or the same hedged, held, or in a cascade, which needs endpoints of known ability."""
+    kind = draw(st.sampled_from(["plain", "hedged", "hold", "cascade"][: 4 if able else 3]))
     if kind == "plain":
         return routing
+    if kind == "hold":
+        return {"policy": "hold", "of": routing, **draw(holds(reserved))}
     more = {"to": draw(st.sampled_from(names))}
     if kind == "cascade":
         more |= {"precision": 0.9, "recall": draw(st.sampled_from([0.0, 0.5, 1.0]))}
@@ -340,9 +363,11 @@ def scenarios(draw):
         if scopes and shop["buy"] in ("payg", "provisioned"):
             shop["scopes"] = draw(st.lists(st.sampled_from(sorted(scopes)), unique=True))
     able = all(shop.get("model") for shop in shops.values())
-    routing = draw(wrapped(draw(routings(names)), names, able))
+    reserved = [name for name in names if shops[name]["buy"] == "provisioned"]
+    routing = draw(wrapped(draw(routings(names)), names, able, reserved))
     if draw(st.booleans()):
-        routing = draw(wrapped(routing, names, able)) if routing["policy"] in ("static", "split") else routing
+        outer = routing["policy"] in ("static", "split")
+        routing = draw(wrapped(routing, names, able, reserved)) if outer else routing
     kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
     timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
