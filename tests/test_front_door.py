@@ -32,6 +32,22 @@ def test_public_names_are_sorted_and_there():
     assert [name for name in proflash.__all__ if not hasattr(proflash, name)] == []
 
 
+def test_no_command_waits_for_packages_it_does_not_use():
+    slow = (
+        "scipy.stats",
+        "scipy.optimize",
+        "scipy.signal",
+        "pyarrow",
+        "plotly",
+        "streamlit",
+        "aiohttp",
+        "google.genai",
+    )
+    code = f"import proflash, sys; proflash._app(); print([m for m in {slow} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
 def test_run_prints_one_json_document_on_stdout_and_nothing_else():
     done = cli("run", "support_chat", *SMALL, "--json")
     assert done.returncode == 0

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.stats import poisson
+from scipy.special import pdtr, pdtrc
 
 from profiles.schema import Throughput
 
@@ -61,8 +61,8 @@ def share_of_calls(mean: float, most: int) -> float:
     """
     if not mean > 0:
         raise ValueError("the mean number of calls must be above 0")
-    law = poisson(mean)
-    return float((mean * law.cdf(most - 1) + most * law.sf(most)) / mean)
+    below = pdtr(most - 1, mean) if most else 0.0
+    return float((mean * below + most * pdtrc(most, mean)) / mean)
 
 
 def share_of_burst(factor: float, burst_s: float, window_s: float) -> float:
