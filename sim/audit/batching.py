@@ -122,8 +122,14 @@ def _events(s: Stays, spec: Batching, records: Records) -> _Events:
     members, decoding, base_sum, reading, prompts, read_from, to_read, held = state.T
     return _Events(
         time_s, steps[order][starts], members, decoding, base_sum, reading, prompts, read_from, to_read, held,
-        _stalls_s(s, spec, time_s), np.isin(time_s, s.end_s[s.how == Leave.LOST]),
+        _stalls_s(s, spec, time_s), np.isin(time_s, _lost_s(s, records)),
     )  # fmt: skip
+
+
+def _lost_s(stays: Stays, records: Records) -> Floats:
+    """When machines were lost, those too that held nobody but calls cancelled in that very step."""
+    crashes_s = [lost_s for one in records.instances for lost_s, _ in one.down]
+    return np.concatenate([stays.end_s[stays.how == Leave.LOST], crashes_s])
 
 
 def _reserved(stays: Stays, records: Records) -> Ints:

@@ -74,9 +74,27 @@ def _hedge_checks(records: Records, spec: Hedged) -> Iterator[Check]:
     most = spec.budget_share * came
     yield Check("hedges within budget", len(hedges) <= most, f"{len(hedges)} of {most:g}")
     lost = a.outcome == Outcome.CANCELLED
+    if spec.wins == "first_token":
+        yield check_rows("first tokens win", _slower_tokens(records, hedges, twins), "not at the first token")
+        return
     won = np.zeros(len(records.workload), dtype=bool)
     won[a.request[a.outcome == Outcome.SERVED]] = True
     yield check_rows("races have winners", lost & ~won[a.request], "cancelled, but no other call answered")
+
+
+def _slower_tokens(records: Records, hedges: Rows, twins: Rows) -> Mask:
+    """Of each race, a call still waited for after the other's first token, or let go without one."""
+    a = records.attempts
+    wrong = np.zeros(len(a), dtype=bool)
+    races = np.stack([hedges, np.maximum(twins, 0)], axis=1)[twins >= 0]
+    for one, other in (races.T, races.T[::-1]):
+        heard_s = np.where(a.first_s[other] <= a.end_s[other] + _ROUNDING_S, a.first_s[other], np.inf)
+        lost = a.outcome[one] == Outcome.CANCELLED
+        ahead = heard_s < a.first_s[one] - _ROUNDING_S
+        ahead |= np.isnan(a.first_s[one]) & np.isfinite(heard_s)
+        late = ahead & (a.end_s[one] > heard_s + _ROUNDING_S)
+        wrong[one] |= late | (lost & (np.abs(a.end_s[one] - heard_s) > _ROUNDING_S))
+    return np.asarray(wrong | ((a.outcome == Outcome.CANCELLED) & ~np.isin(np.arange(len(a)), races)))
 
 
 def _twins(records: Records, hedges: Rows) -> Rows:

@@ -17,12 +17,10 @@ from profiles.schema import ModelProfile
 from sim.audit.result import Check, check_rows
 from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
-from sim.scenario.batch import Batch
 from sim.scenario.caches import ExplicitCache, ResponseCache
 from sim.scenario.client import OS_CONNECT_S
 from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
-from sim.scenario.live import Live
-from sim.scenario.spec import Instances, Scenario
+from sim.scenario.spec import Scenario
 from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
 from sim.timeline import Spell, timeline
@@ -180,11 +178,7 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
 
 def _makes_times(place: Place) -> bool:
     """Whether the run itself decides how long services take, so that no draw tells."""
-    spec = place.spec
-    own = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
-    made = own or isinstance(spec, Batch | Live)  # a turn may wait for its session
-    made = made or place.load_law is not None  # audit_load counts the work under a load law
-    return made or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
+    return place.makes_times or isinstance(place.context_cache, ExplicitCache)  # it depends on who writes
 
 
 def _with_found(load: Workload, attempts: Attempts, rows: NDArray[np.intp]) -> Workload:

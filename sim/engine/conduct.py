@@ -67,7 +67,7 @@ def conduct_of(world: World, load: Workload) -> Conduct | None:
     patience = patience_s(scenario, load)
     found = Conduct(
         None if patience is None else patience.tolist(),
-        _hedger(scenario),
+        _hedger(world),
         _verifier(world, load),
         _gates(scenario, load),
         scenario.client.propagate_deadline and bool(np.isfinite(load.deadline_s).any()),
@@ -77,10 +77,16 @@ def conduct_of(world: World, load: Workload) -> Conduct | None:
     return None if plain else found
 
 
-def _hedger(scenario: Scenario) -> Hedger | None:
-    found = [one for one in layers(scenario.routing) if isinstance(one, Hedged)]
+def _hedger(world: World) -> Hedger | None:
+    found = [one for one in layers(world.scenario.routing) if isinstance(one, Hedged)]
     if len(found) > 1:
         raise InputError("routing.of: 'hedged' inside 'hedged'; right: once")
+    late = [place.name for place in world.places if place.makes_times]
+    if late and any(one.wins == "first_token" for one in found):
+        raise InputError(
+            f"routing.wins: given first_token, but endpoint {late[0]!r} makes its times while it runs "
+            "(it batches, gives way or slows under load); right: whole_answer"
+        )
     return Hedger(found[0]) if found and found[0].budget_share else None
 
 

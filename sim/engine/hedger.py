@@ -40,6 +40,7 @@ class Hedger:
     def __init__(self, spec: Hedged) -> None:
         self._after_s, self._percentile, self._window = spec.after_s, spec.percentile, spec.window
         self.cancels = spec.cancel
+        self.first_token_wins = spec.wins == "first_token"
         self._budget = RetryBudget(BudgetSpec(share=float(spec.budget_share)))
         self._recent: dict[str, Recent] = {}
 

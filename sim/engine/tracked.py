@@ -23,6 +23,7 @@ from sim.records import Kind, Outcome, Reason
 from sim.scenario.spec import Client as ClientSpec
 from sim.stations.base import Call, Station
 from sim.stations.provisioned import ProvisionedStation
+from sim.stations.traits import give_announcing
 from sim.workload.columns import Workload
 
 
@@ -51,8 +52,14 @@ class TrackedClient(GuardedClient):
         self._drafts: dict[int, int] = {}  # log row of an answer that was flagged
 
     def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
-        """As the guarded client's; who holds work back learns whose room it waits for."""
+        """As the guarded client's; who holds work back learns whose room it waits for.
+
+        Where first tokens decide races, the stations tell of them.
+        """
         super().meet(stations, system, policy)
+        if self._hedger is not None and self._hedger.first_token_wins:
+            for each in stations.values():
+                give_announcing(each, self.begins_to_answer)
         if self._holder is not None:
             station = stations.get(self._holder.into or "")
             assert station is None or isinstance(station, ProvisionedStation)  # `hold_of` sees to it
@@ -180,6 +187,22 @@ class TrackedClient(GuardedClient):
         assert self._hedger is not None
         return self._lets_through(name, call.request, -call.number, now) and self._hedger.withdraw()
 
+    def begins_to_answer(self, call: Call, first_s: float) -> None:
+        """The first token of a call will come at ``first_s``, and decides its race."""
+        self._watch(call, first_s, self._take_lead)
+
+    def _take_lead(self, timer: Timer) -> None:
+        call: Call = timer.value  # type: ignore[assignment]
+        if not call.done:
+            self._drop_others(call, self._clock.now)
+
+    def _drop_others(self, winner: Call, now: float) -> None:
+        """All other calls of the request have lost."""
+        for other in list(self._under_way.get(winner.request, ())):  # none: answered from memory
+            if other is not winner:
+                self._drop(other, now, Outcome.CANCELLED, Reason.HEDGED)
+                self._let_next(other, now)
+
     def _ask(self, call: Call, kind: Kind) -> str | None:
         """Where the policy wants a call of ``kind`` after, or beside, ``call``."""
         view = self._view
@@ -198,8 +221,7 @@ class TrackedClient(GuardedClient):
     def served(self, call: Call, now: float) -> None:
         """The last token has come: the others have lost; a verifier may have a word."""
         self._come_back(call)
-        for other in list(self._under_way.get(call.request, ())):  # none: answered from memory
-            self._drop(other, now, Outcome.CANCELLED, Reason.HEDGED)
+        self._drop_others(call, now)
         if self._hedger is not None:
             self._hedger.observe(call.station.name, call.station.first_token_s(call) - call.send_s)
         if self._is_judged(call):

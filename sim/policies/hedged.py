@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,8 @@ _PERCENTILE = 0.95
 class Hedged:
     """The policy ``of``; a call without a first token in time gets a second one beside it.
 
-    The first answer wins. In time: within ``after_s``, or within the ``after_percentile`` (default 0.95) of
+    The first answer wins: the first whole one, or with ``wins: first_token`` the one that begins first, as
+    where people read along. In time: within ``after_s``, or within the ``after_percentile`` (default 0.95) of
     the last ``window`` first-token times that the client has seen at that endpoint; with fewer than twenty,
     nothing is hedged. The second call goes to ``to``, or once more to the same endpoint. The loser is
     cancelled, or (``cancel`` false) works on and is billed. Hedges are at most ``budget_share`` of the
@@ -36,6 +37,7 @@ class Hedged:
     window: Annotated[int, Field(ge=20, le=100_000)] = 200
     budget_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     cancel: bool = True
+    wins: Literal["whole_answer", "first_token"] = "whole_answer"
 
     def __post_init__(self) -> None:
         if self.after_s is not None and self.after_percentile is not None:

@@ -46,6 +46,23 @@ class Booking(Station):
         super()._free(call)
 
 
+class Announcing(Station):
+    """Tells its client when the first token of a call will come as soon as the call's service begins."""
+
+    announce: Callable[[Call, float], None]
+
+    def _serve(self, call: Call, now: float) -> None:
+        super()._serve(call, now)
+        self.announce(call, self.first_token_s(call))
+
+
+def give_announcing(station: Station, announce: Callable[[Call, float], None]) -> None:
+    """Have a station tell of first tokens; its services must have drawn times."""
+    give(station, Announcing)
+    assert isinstance(station, Announcing)
+    station.announce = announce
+
+
 def give_booking(station: Station, limiters: Limiters, price: Callable[[Call], int], lane: Lane) -> None:
     """Have a station book what its calls cost."""
     give(station, Booking)

@@ -44,6 +44,13 @@ class Place:
         return getattr(self.spec, "context_cache", None)
 
     @property
+    def makes_times(self) -> bool:
+        """Whether the run decides how long services take, so that no draw tells beforehand."""
+        spec = self.spec
+        machines = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
+        return machines or isinstance(spec, Batch | Live) or self.load_law is not None
+
+    @property
     def load_law(self) -> LoadLaw | None:
         """How calls slow each other down, where the model's own law makes the times.
 

@@ -311,19 +311,27 @@ def holds(reserved):
 
 
 @st.composite
-def wrapped(draw, routing, names, able, reserved=()):
+def wrapped(draw, routing, shops, able):
     """A routing, or the same hedged, held, or in a cascade, which needs endpoints of known ability."""
     kind = draw(st.sampled_from(["plain", "hedged", "hold", "cascade"][: 4 if able else 3]))
+    timed = not any(
+        shop.keys() & {"batching", "preemptive"} or shop["buy"] == "batch" for shop in shops.values()
+    )
     if kind == "plain":
         return routing
     if kind == "hold":
-        return {"policy": "hold", "of": routing, **draw(holds(reserved))}
-    more = {"to": draw(st.sampled_from(names))}
+        return {
+            "policy": "hold",
+            "of": routing,
+            **draw(holds([name for name, shop in shops.items() if shop["buy"] == "provisioned"])),
+        }
+    more = {"to": draw(st.sampled_from(list(shops)))}
     if kind == "cascade":
         more |= {"precision": 0.9, "recall": draw(st.sampled_from([0.0, 0.5, 1.0]))}
         more |= {"keep": draw(st.booleans()), "verifier": draw(st.sampled_from([None, exponential(0.5)]))}
     else:
         more |= {"budget_share": draw(st.sampled_from([0.1, 1.0])), "cancel": draw(st.booleans())}
+        more |= {"wins": draw(st.sampled_from(["whole_answer", "first_token"]))} if timed else {}
         more |= draw(st.sampled_from([{"after_s": 0.4}, {"after_percentile": 0.5, "window": 20}]))
     return {"policy": kind, "of": routing, **more}
 
@@ -363,11 +371,9 @@ def scenarios(draw):
         if scopes and shop["buy"] in ("payg", "provisioned"):
             shop["scopes"] = draw(st.lists(st.sampled_from(sorted(scopes)), unique=True))
     able = all(shop.get("model") for shop in shops.values())
-    reserved = [name for name in names if shops[name]["buy"] == "provisioned"]
-    routing = draw(wrapped(draw(routings(names)), names, able, reserved))
+    routing = draw(wrapped(draw(routings(names)), shops, able))
     if draw(st.booleans()):
-        outer = routing["policy"] in ("static", "split")
-        routing = draw(wrapped(routing, names, able, reserved)) if outer else routing
+        routing = draw(wrapped(routing, shops, able)) if routing["policy"] in ("static", "split") else routing
     kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
     timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):

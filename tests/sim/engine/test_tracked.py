@@ -54,6 +54,8 @@ def pair(**more):
     }
 
 
+HASTY = {"max_attempts": 2, "timeout_s": 6.0, "max_in_flight": 4}
+
 # --- hedges -------------------------------------------------------------------------------------
 
 
@@ -85,6 +87,52 @@ def test_a_loser_that_is_not_cancelled_works_on_and_is_billed():
     causes = {waste.cause: waste for waste in bill(records, spec, catalog()).waste}
     assert causes["hedge"].attempts == lost.sum()
     assert causes["hedge"].pusd > 0
+
+
+def streamed(latency, **more):
+    """Answers that begin after a tenth of their time."""
+    return payg(latency, first_token_share=0.1, **more)
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_where_the_first_token_wins_the_loser_is_let_go_at_that_moment(cancel):
+    """The first call of 60 s begins to answer at 6 s, the hedge of 3 s, sent at 5 s, at 5.3 s."""
+    endpoints = {"slow": streamed(constant(60.0), model=FLASH), "quick": streamed(constant(3.0), model=FLASH)}
+    race = hedged({"policy": "static", "endpoint": "slow"}, to="quick", after_s=5.0, budget_share=1.0)
+    spec = scenario(endpoints, {"x": evenly(0.1)}, routing=race | {"wins": "first_token", "cancel": cancel})
+    records = audited(spec)
+    a, lost = records.attempts, records.attempts.outcome == Outcome.CANCELLED
+    assert (a.endpoint[lost] == 0).all()
+    assert lost.sum() == len(records.workload)
+    assert a.end_s[lost] - a.send_s[lost] == pytest.approx(5.3)
+    assert a.free_s[lost] - a.send_s[lost] == pytest.approx(5.3 if cancel else 60.0)
+    assert records.requests.first_s - records.requests.arrival_s == pytest.approx(5.3)
+    assert records.requests.end_s - records.requests.arrival_s == pytest.approx(8.0)
+
+
+def test_a_first_token_may_win_a_race_that_the_whole_answer_loses():
+    """Begun at 6 s and whole at 60 s against begun at 10.5 s and whole at 14 s."""
+    endpoints = {"slow": streamed(constant(60.0)), "late": payg(constant(9.0), first_token_share=0.6)}
+    race = hedged({"policy": "static", "endpoint": "slow"}, to="late", after_s=5.0, budget_share=1.0)
+    ends = {}
+    for wins in ("first_token", "whole_answer"):
+        r = audited(scenario(endpoints, {"x": evenly(0.1)}, routing=race | {"wins": wins})).requests
+        ends[wins] = (r.first_s - r.arrival_s, r.end_s - r.arrival_s)
+    assert ends["first_token"] == (pytest.approx(6.0), pytest.approx(60.0))
+    assert ends["whole_answer"] == (pytest.approx(10.4), pytest.approx(14.0))
+
+
+def test_first_tokens_decide_among_queues_and_random_times():
+    endpoints = {"a": instances(exponential(2.0), 3, first_token_share=0.3)}
+    race = hedged(after_s=1.0, budget_share=1.0, wins="first_token")
+    records = audited(scenario(endpoints, {"x": request_class(1.2)}, routing=race, client=HASTY))
+    assert (records.attempts.reason == Reason.HEDGED).sum() > 10
+
+
+def test_who_makes_times_while_it_runs_cannot_have_first_tokens_win():
+    endpoints = {"a": instances(exponential(1.0), 2, preemptive=True)}
+    with pytest.raises(InputError, match=r"routing\.wins: given first_token, but endpoint 'a' makes"):
+        run(scenario(endpoints, routing=hedged(after_s=1.0, wins="first_token")))
 
 
 def test_a_percentile_is_learnt_before_anything_is_hedged_and_the_budget_holds():
@@ -386,6 +434,10 @@ def test_who_leaves_is_taken_back_from_the_line_but_not_from_a_job():
 
 
 OFF = {
+    "first tokens of no race": (
+        {"routing": hedged(after_s=1e6, budget_share=1.0, wins="first_token")},
+        {},
+    ),
     "hedges that never come": ({"routing": hedged(after_s=1e6, budget_share=1.0)}, {}),
     "no budget for hedges": ({"routing": hedged(after_s=0.1, budget_share=0.0)}, {}),
     "patience without end": ({}, {"patience": constant(1e9)}),

@@ -215,6 +215,16 @@ def test_anything_goes_through_the_audit(make, seed):
     assert one.attempts.free_s.tobytes() == other.attempts.free_s.tobytes()
 
 
+def test_a_machine_may_be_lost_while_it_ends_the_step_of_calls_that_were_cancelled():
+    one_at_a_time = {"max_batch": 1, "kv_tokens": 3_000}
+    spec = batching(more=one_at_a_time, failures={"mtbf_s": 3.0, "mttr_s": 2.0}, count=3, duration_s=300.0)
+    client = {"timeout_s": 1.0, "max_attempts": 1, "cancel_on_timeout": True}
+    records = audited(parse_scenario(spec.model_dump(mode="json", by_alias=True) | {"client": client}))
+    lost_s = [lost_s for one in records.instances for lost_s, _ in one.down]
+    stays = records.stays
+    assert ((stays.how == Leave.CANCELLED) & np.isin(stays.end_s, lost_s)).any()
+
+
 def checks(spec, records):
     place = resolve(spec, catalog()).places[0]
     return {c.name.split(",")[0] for c in instance_checks(records, spec, place, 0) if not c.passed}
