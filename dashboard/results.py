@@ -196,6 +196,9 @@ def show_details(content: Content) -> None:
     if content.differences is not None:
         with st.expander("Differences between the options"):
             table(content.differences)
+    if content.calls is not None:
+        with st.expander("Calls a request: retries, hedges, escalations, 429s"):
+            table(content.calls)
     with st.expander("Where each kind of request goes, and why"):
         table(content.routing)
     with st.expander("Assumptions, with their grades"):

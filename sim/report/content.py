@@ -11,7 +11,7 @@ from sim.experiments.recommend import Requirement, describe, requirements
 from sim.outcome.stats import Estimate
 from sim.outcome.summary import Summary, Verdict
 from sim.report import words
-from sim.report.extras import extra_tables
+from sim.report.extras import calls_table, extra_tables
 from sim.report.tables import (
     BillRow,
     Cell,
@@ -72,6 +72,7 @@ class Content:
     provenance: tuple[tuple[str, str], ...]
     spreads: Table | None = None  # where inputs are ranges: what the figures' spread comes from
     jobs: Table | None = None  # when the last answer of a job came
+    calls: Table | None = None  # who called again, and why; None where each request is one call
     events: Table | None = None  # what happened in the run that is shown over time
 
 
@@ -117,6 +118,7 @@ def _plan_content(plan: Plan) -> Content:
         provenance=_provenance(best.summary),
         spreads=spread_table(best.summary),
         jobs=jobs_table(options),
+        calls=calls_table(options),
         events=events_table(best.summary.events),
     )
 
@@ -147,6 +149,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         provenance=_provenance(summary),
         spreads=spread_table(summary),
         jobs=jobs_table(options),
+        calls=calls_table(options),
         events=events_table(summary.events),
     )
 

@@ -1,9 +1,10 @@
-"""Tables that only some studies have: what caches spared, how Live sessions went."""
+"""Tables that only some studies have: what caches spared, how Live sessions went, who called again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+from profiles.money import PUSD_PER_USD
 from sim.outcome.stats import Estimate
 from sim.outcome.summary import Summary
 from sim.report import words
@@ -44,6 +45,48 @@ def _live(summary: Summary, under: str) -> Iterator[Table]:
         )
         caption = f"Live sessions of {name} under {under}"
         yield Table(caption, ("what", "figure"), tuple(_row(*row) for row in rows))
+
+
+def calls_table(options: Mapping[str, Summary]) -> Table | None:
+    """Calls a request by cause, the 429s and the users who left; None where each request is one call."""
+    rows = [row for label, one in options.items() for row in _calls(label, one)]
+    if all(_is_calm(one) for one in options.values()):
+        return None
+    head = ("option", "calls", "a run", "a request", "by the token, replication 0")
+    caption = f"Calls a request (the amplification) by cause, with the {words.LEVEL_WORDS}"
+    return Table(caption, head, tuple(rows))
+
+
+def _is_calm(summary: Summary) -> bool:
+    total = summary.total
+    again = (total.retries, total.hedges, total.escalations, total.throttled_attempts, total.abandoned)
+    return not any(found.value for found in again)
+
+
+def _calls(label: str, summary: Summary) -> Iterator[tuple[Cell, ...]]:
+    total = summary.total
+    paid: dict[str, int] = {kind.kind: kind.pusd for kind in summary.bill.kinds}
+    per_request = total.attempts_per_request
+    yield (
+        Cell(label),
+        Cell("all"),
+        _row("", total.attempts, words.count, words.count_interval)[1],
+        _row("", per_request, words.count, words.count_interval)[1],
+        Cell(words.usd(sum(paid.values()) / PUSD_PER_USD)),
+    )
+    again = {"retry": total.retries, "hedge": total.hedges, "escalation": total.escalations}
+    for kind, found in again.items():
+        if found.value:
+            cost = Cell(words.usd(paid.get(kind, 0) / PUSD_PER_USD))
+            yield (Cell(label), Cell(words.KINDS[kind]), *_counted(found, total.requests), cost)
+    for what, found in (("met a 429", total.throttled_attempts), ("users who left", total.abandoned)):
+        if found.value:
+            yield (Cell(label), Cell(what), *_counted(found, total.requests), Cell("-"))
+
+
+def _counted(found: Estimate, requests: Estimate) -> tuple[Cell, Cell]:
+    each = words.UNKNOWN if not requests.value else words.number((found.value or 0.0) / requests.value)
+    return _row("", found, words.count, words.count_interval)[1], Cell(each)
 
 
 Say = Callable[[Estimate], str]

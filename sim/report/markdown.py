@@ -26,6 +26,7 @@ def render_markdown(result: Plan | Summary, scenario: Scenario | None = None) ->
         _table(content.verdicts),
         _table(content.spreads),
         _table(content.jobs),
+        _table(content.calls),
         _table(content.routing),
         *(_table(table) for table in content.extras),
         _table(content.events),

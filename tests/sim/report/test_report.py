@@ -8,12 +8,15 @@ from html.parser import HTMLParser
 import pytest
 
 from profiles.errors import InputError
+from sim.experiments.study import study
 from sim.outcome.stats import Estimate
-from sim.report import write_report
+from sim.report import words, write_report
 from sim.report.content import content_of
+from sim.report.extras import calls_table
 from sim.report.html import csp_hash, render_html
 from sim.report.markdown import escape, render_markdown
 from sim.report.tables import bill_rows, unit_price
+from sim.scenario.file import load_scenario
 
 
 class Page(HTMLParser):
@@ -269,3 +272,35 @@ def test_an_old_report_survives_a_failed_one(run_folder):
 def test_a_folder_is_no_file(run_folder, tmp_path):
     with pytest.raises(InputError, match="name a file"):
         write_report(run_folder, "md", tmp_path)
+
+
+# --- who called again, and why ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def storm():
+    """A pool that its own retries press, with hedges beside them."""
+    hedged = {"policy": "hedged", "of": {"policy": "static", "endpoint": "pool"}, "after_s": 8.0}
+    spec = load_scenario("retry_storm", ["duration_s=300.0", "client.timeout_s=5.0"])
+    return study(spec.model_copy(update={"routing": hedged})).summary
+
+
+def test_a_report_tells_the_amplification_by_cause(storm):
+    table = content_of(storm).calls
+    assert table is not None
+    found = {row[1].text: row for row in table.rows}
+    assert found["all"][3].text == words.count(storm.total.attempts_per_request)
+    assert {"retries"} <= set(found)
+    for kind, counted in (("retries", storm.total.retries), ("hedges", storm.total.hedges)):
+        if kind in found:
+            assert found[kind][2].text == words.count(counted)
+    assert table.caption in render_html(storm)
+    assert words.count(storm.total.attempts_per_request) in render_markdown(storm)
+
+
+def test_where_each_request_is_one_call_there_is_no_such_table(storm):
+    calm = {
+        name: Estimate(0.0, 0.0, 0.0, 2, "attempts") for name in ("retries", "hedges", "throttled_attempts")
+    }
+    quiet = replace(storm, total=replace(storm.total, **calm, abandoned=calm["hedges"]))
+    assert calls_table({"calm": quiet}) is None
