@@ -7,19 +7,33 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calibration.cli_options import OnDay, Overlays, api_id, day_of, say
+from calibration.cli_options import (
+    GOOGLE,
+    BaseUrl,
+    Caps,
+    Design,
+    FromLog,
+    Json,
+    Models,
+    Place,
+    Trust,
+    World,
+    Yes,
+    api_id,
+    say,
+    words,
+)
 from calibration.cli_show import progress, table
 from calibration.emulate_cli import emulate
-from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from profiles.files import write_atomically
-from profiles.money import format_usd, to_pusd, usd
+from profiles.money import format_usd, usd
+from profiles.option_groups import grouped
 from profiles.schema import ModelProfile
 
 if TYPE_CHECKING:
@@ -35,163 +49,76 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with local variables could show the key
 )
 
-GOOGLE = "https://generativelanguage.googleapis.com"
 app.command()(emulate)
 
 
 @app.command()
+@grouped
 def calibrate(
-    base_url: Annotated[str, typer.Option(help="The service, or the line that `emulate` printed.")] = GOOGLE,
-    models: Annotated[str, typer.Option(help="Models or aliases, separated by commas.")] = "pro,flash",
-    requests: Annotated[int, typer.Option(min=1, help="Requests a model.")] = 60,
-    rate_per_s: Annotated[
-        float, typer.Option(help="Mean sends a second, all models together (Poisson).")
-    ] = 0.5,
-    input_tokens: Annotated[
-        str, typer.Option(help="Prompt lengths, separated by commas.")
-    ] = "128,4096,32768",
-    answer_tokens: Annotated[str, typer.Option(help="Answer lengths to ask for.")] = "128,512",
-    cached_tokens: Annotated[
-        str | None,
-        typer.Option(help="Also read explicit caches of so many tokens, which the run makes and deletes."),
-    ] = None,
-    levels: Annotated[
-        str | None, typer.Option(help="Thinking levels. Default: each model's own default.")
-    ] = None,
-    blocks: Annotated[
-        int, typer.Option(min=1, help="Spread the requests over this many blocks of time.")
-    ] = 1,
-    block_gap_s: Annotated[float, typer.Option(min=0, help="Pause between blocks.")] = 0.0,
-    ladder: Annotated[
-        str | None,
-        typer.Option(help="Then keep so many in flight, step by step, until it saturates: 1,2,4,8,16."),
-    ] = None,
-    ladder_calls: Annotated[
-        int, typer.Option(min=5, help="Calls of a step, at least 5 a call in flight.")
-    ] = 40,
-    max_usd: Annotated[
-        str, typer.Option(help="Hard cap on money, all runs into the sample file together.")
-    ] = "10",
-    max_requests: Annotated[int | None, typer.Option(min=1, help="Hard cap on requests of this run.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Hard cap on tokens of this run, input and output.")
-    ] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
-    max_in_flight: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Default: 16, or the top of the ladder.")
-    ] = None,
-    instances: Annotated[
-        int | None, typer.Option(min=1, help="So many machines of your own serve: fit them to the ladder.")
-    ] = None,
-    limit_window_s: Annotated[
-        float, typer.Option(help="Seconds over which a limit that refuses calls is counted.")
-    ] = 60.0,
-    timeout_s: Annotated[float, typer.Option(help="Time-out of one call.")] = 180.0,
-    max_lag_s: Annotated[
-        float, typer.Option(min=0, help="Leave out times taken while the prober was later than this.")
-    ] = 0.1,
-    max_cpu_share: Annotated[
-        float, typer.Option(min=0, help="Leave out times taken while the prober used more of a core.")
-    ] = 0.5,
+    design: Design,
+    caps: Caps,
+    trust: Trust,
+    place: Place,
+    log: FromLog,
+    world: World,
+    base_url: BaseUrl = GOOGLE,
+    models: Models = "pro,flash",
     samples: Annotated[Path | None, typer.Option(help="Sample file. Default: OUT/samples.jsonl.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sample file of an earlier run.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the measured profiles.")] = Path("calibrated"),
-    seed: int = 1,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Spend real money: needed unless the URL is loopback.")
-    ] = False,
-    from_log: Annotated[
-        Path | None, typer.Option(help="Fit a log of another tool in place of measuring; sends nothing.")
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Of the log: otel, otel-metrics, litellm, langfuse, vertex, aiperf, guidellm, csv, json, "
-            "jsonl, percentiles.",
-        ),
-    ] = None,
-    first_chunk_tokens: Annotated[
-        int, typer.Option(min=1, help="Answer tokens in the first chunk, which logs do not say.")
-    ] = 24,
-    profiles: Overlays = None,
-    on: OnDay = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Measure models and write profiles for a scenario's `profiles:`. The key comes from GEMINI_API_KEY."""
     from calibration.client import check_base_url
-    from calibration.plan import Options
-    from calibration.probe import Limits
     from calibration.session import Settings
 
-    catalog, day = load_catalog(*profiles or ()), day_of(on)
-    chosen = {api_id(p): p for p in (catalog.model(name, day) for name in _words(models))}
-    if from_log is not None or form is not None:
-        _from_log(from_log, form, chosen, out, first_chunk_tokens, day, as_json)
+    catalog, day = world.read()
+    chosen = {api_id(p): p for p in (catalog.model(name, day) for name in words(models))}
+    if log.asked:
+        _from_log(log, chosen, out, day, as_json)
         return
-    url = check_base_url(base_url)
-    options = Options(
-        models=tuple(chosen),
-        requests_per_model=requests,
-        rate_per_s=rate_per_s,
-        input_tokens=_numbers(input_tokens, "--input-tokens"),
-        answer_tokens=_numbers(answer_tokens, "--answer-tokens"),
-        levels=tuple(_words(levels)) if levels else None,
-        blocks=blocks,
-        block_gap_s=block_gap_s,
-        timeout_s=timeout_s,
-        seed=seed,
-        ladder=_numbers(ladder, "--ladder") if ladder else (),
-        ladder_calls=ladder_calls,
-        past_saturation=instances is not None,
-        cached_tokens=_numbers(cached_tokens, "--cached-tokens") if cached_tokens else (),
-    )
-    in_flight = max_in_flight or max((16, *options.ladder))
-    limits = Limits(in_flight, max_requests, max_minutes, max_lag_s, max_tokens, max_cpu_share)
+    options = design.options(chosen, trust.timeout_s, past_saturation=place.instances is not None)
+    limits = trust.limits(caps, max((16, *options.ladder)))
     file = samples or out / "samples.jsonl"
-    settings = Settings(url, _money(max_usd), file, resume, limits)
+    settings = Settings(check_base_url(base_url), caps.pusd, file, resume, limits)
     plan = _plan(options, chosen, day)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)
-    _conclude(chosen, settings, out, result, as_json, (instances, limit_window_s))
+    _conclude(chosen, settings, out, result, as_json, (place.instances, place.limit_window_s))
 
 
 @app.command()
+@grouped
 def replay(
     workload: Annotated[
         Path, typer.Argument(help="CSV or JSON lines: at_s, input_tokens, output_tokens; model, level.")
     ],
+    caps: Caps,
+    trust: Trust,
+    world: World,
     samples: Annotated[Path, typer.Option(help="Sample file to write.")] = Path("replay.jsonl"),
-    base_url: Annotated[str, typer.Option(help="The service, or the line that `emulate` printed.")] = GOOGLE,
+    base_url: BaseUrl = GOOGLE,
     model: Annotated[str, typer.Option(help="Model of the rows that name none.")] = "flash",
     speed: Annotated[float, typer.Option(help="2 sends twice as fast as the file says.")] = 1.0,
-    max_usd: Annotated[str, typer.Option(help="Hard cap on money.")] = "10",
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None,
-    max_in_flight: Annotated[int, typer.Option(min=1, max=256)] = 256,
-    timeout_s: Annotated[float, typer.Option(help="Time-out of one call.")] = 180.0,
-    max_lag_s: Annotated[float, typer.Option(min=0, help="Void times of a prober later than this.")] = 0.1,
     resume: Annotated[bool, typer.Option("--resume", help="Send only what the sample file lacks.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Spend real money.")] = False,
-    profiles: Overlays = None,
-    on: OnDay = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Send a workload in real time, whatever is refused, and store what each call showed."""
     from calibration.client import check_base_url
-    from calibration.probe import Limits
     from calibration.replay import read_workload, replay_plan
     from calibration.session import Settings
 
-    catalog, day = load_catalog(*profiles or ()), day_of(on)
+    catalog, day = world.read()
     rows = read_workload(workload, model)
     known = {name: catalog.model(name, day) for name in {row.model for row in rows}}
     targets = {name: _target(profile, day) for name, profile in known.items()}
-    plan = replay_plan(rows, targets, speed=speed, timeout_s=timeout_s)
-    limits = Limits(max_in_flight, None, max_minutes, max_lag_s, pauses=False)
-    url = check_base_url(base_url)
-    settings = Settings(url, _money(max_usd), samples, resume, limits, count_tokens=False)
+    plan = replay_plan(rows, targets, speed=speed, timeout_s=trust.timeout_s)
+    limits = trust.limits(caps, 256, pauses=False)
+    settings = Settings(check_base_url(base_url), caps.pusd, samples, resume, limits, count_tokens=False)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)
     document = {"schema": "proflash/replay/v1", "samples": str(samples)} | dataclasses.asdict(result)
@@ -202,17 +129,10 @@ def replay(
         raise typer.Exit(1)
 
 
-def _from_log(
-    file: Path | None,
-    form: str | None,
-    chosen: dict[str, ModelProfile],
-    out: Path,
-    chunk: int,
-    day: date,
-    as_json: bool,
-) -> None:
+def _from_log(asked: FromLog, chosen: dict[str, ModelProfile], out: Path, day: date, as_json: bool) -> None:
     from calibration import log_cli
 
+    file, form = asked.from_log, asked.form
     if file is None or form is None:
         raise InputError("--from-log FILE and --format FORM belong together: give both")
     head: dict[str, Any] = {"schema": "proflash/calibration/v1", "samples": str(file)}
@@ -221,7 +141,7 @@ def _from_log(
         row |= {"n_censored": 0, "n_void": 0, "thinking": {}}
         _publish(head | {"models": [row], "failures": {}}, out, as_json)
         return
-    log = log_cli.imported(file, form, chosen, chunk)
+    log = log_cli.imported(file, form, chosen, asked.first_chunk_tokens)
     for note in (*log.notes, *(f"{count} dropped: {why}" for why, count in log.dropped.items())):
         say(f"note: {note}")
     present = {name: profile for name, profile in chosen.items() if name in {s.model for s in log.samples}}
@@ -390,24 +310,3 @@ def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
         "load": dataclasses.asdict(fit.load) | {"said": fit.load.said} if fit.load else None,
         "notes": list(fit.notes),
     }
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in _words(text)) or (0,)
-    except ValueError:
-        raise InputError(f"{option} {text!r}: give whole numbers separated by commas") from None
-
-
-def _money(text: str) -> int:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise InputError(f"--max-usd {text!r}: give an amount in USD, such as 2.50")
-    return to_pusd(amount)

@@ -9,26 +9,26 @@ from typing import Annotated
 
 import typer
 
-from calibration.cli_options import OnDay, Overlays, api_id, day_of
-from profiles.catalog import load_catalog
+from calibration.cli_options import Json, Models, World, api_id, words
+from profiles.option_groups import grouped
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
+@grouped
 def drift(
     samples: Annotated[Path, typer.Argument(help="Sample file of a small fresh run of `calibrate`.")],
-    models: Annotated[str, typer.Option(help="Models or aliases, separated by commas.")] = "flash",
-    profiles: Overlays = None,
-    on: OnDay = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    world: World,
+    models: Models = "flash",
+    as_json: Json = False,
 ) -> None:
     """Check a profile against a few fresh calls; exit code 1 unless it holds."""
     from calibration import samples as sample_files
     from calibration.drift import check
 
-    catalog, fresh = load_catalog(*profiles or ()), sample_files.read(samples).samples
-    chosen = [catalog.model(name.strip(), day_of(on)) for name in models.split(",") if name.strip()]
+    (catalog, day), fresh = world.read(), sample_files.read(samples).samples
+    chosen = [catalog.model(name, day) for name in words(models)]
     found = [check(api_id(profile), fresh, profile) for profile in chosen]
     plain = [dataclasses.asdict(one) | {"state": one.state} for one in found]
     document = json.dumps({"schema": "proflash/drift/v1", "models": plain}, indent=2)

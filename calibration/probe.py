@@ -363,8 +363,9 @@ class Probe:
         """Forgets finished requests; raises what one of them raised (the sink could not store a sample)."""
         finished = {task for task in self._tasks if task.done()}
         self._tasks -= finished
-        for task in finished:
-            task.result()
+        errors = [error for task in finished if (error := task.exception()) is not None]
+        if errors:  # those of the others are seen too, or asyncio would tell them on stderr
+            raise errors[0]
 
     async def _drain(self) -> None:
         while self._tasks:

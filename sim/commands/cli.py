@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ import typer
 
 from profiles.errors import InputError
 from profiles.files import write_atomically
+from profiles.option_groups import grouped
 from sim.commands.progress import Mode, progress_reporter
 from sim.experiments.plan import Plan, plan
 from sim.experiments.study import StudyRun, study
@@ -81,81 +83,84 @@ SensitivityOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What ``run`` and ``plan`` may be asked for."""
+
+    overrides: SetOption = None
+    seed: SeedOption = None
+    replications: ReplicationsOption = None
+    profile: ProfileOption = None
+    policy_file: PolicyFileOption = None
+    jobs: JobsOption = 0
+    as_json: JsonOption = False
+    out: OutOption = None
+    fail_on_slo: SloOption = False
+    fail_above: AboveOption = None
+    progress: ProgressOption = Progress.AUTO
+    quiet: QuietOption = False
+    sensitivity: SensitivityOption = None
+
+    @property
+    def mode(self) -> Mode:
+        """How progress is told."""
+        return "none" if self.quiet else self.progress.value
+
+    def workers(self, spec: Scenario, options: int = 1) -> int:
+        """Worker processes: as asked, or enough of them where the run is large."""
+        if self.jobs:
+            return self.jobs
+        total = spec.expected_arrivals * spec.replications * options
+        return (os.cpu_count() or 1) if total > _MANY else 1
+
+
 @app.command("run")
-def run_command(
-    scenario: ScenarioArg,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    replications: ReplicationsOption = None,
-    profile: ProfileOption = None,
-    policy_file: PolicyFileOption = None,
-    jobs: JobsOption = 0,
-    as_json: JsonOption = False,
-    out: OutOption = None,
-    fail_on_slo: SloOption = False,
-    fail_above: AboveOption = None,
-    progress: ProgressOption = Progress.AUTO,
-    quiet: QuietOption = False,
-    sensitivity: SensitivityOption = None,
-) -> None:
+@grouped
+def run_command(scenario: ScenarioArg, asked: RunOptions) -> None:
     """Simulate one scenario under its own routing, and summarise it."""
-    spec = _scenario(scenario, overrides, seed, replications, profile)
-    if policy_file is not None:
-        spec = spec.model_copy(update={"routing": {"policy": load_policy_file(policy_file)}})
-    if sensitivity is not None:
-        show_sensitivity(spec, planned=False, jobs=_jobs(jobs, spec), as_json=as_json)
+    spec = _scenario(scenario, asked.overrides, asked.seed, asked.replications, asked.profile)
+    if asked.policy_file is not None:
+        spec = spec.model_copy(update={"routing": {"policy": load_policy_file(asked.policy_file)}})
+    if asked.sensitivity is not None:
+        show_sensitivity(spec, planned=False, jobs=asked.workers(spec), as_json=asked.as_json)
         return
-    with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
-        result = study(spec, jobs=_jobs(jobs, spec), progress=report)
-    if out is not None:
-        _save_run(out, result)
-    if as_json:
+    with progress_reporter(f"{spec.name}: replications", asked.mode) as report:
+        result = study(spec, jobs=asked.workers(spec), progress=report)
+    if asked.out is not None:
+        _save_run(asked.out, result)
+    if asked.as_json:
         sys.stdout.write(result.summary.to_json())
     else:
         from sim.commands.console import print_reasons, print_summary
 
         print_summary(result.summary)
         print_reasons(result)
-    _gate(result.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
+    _gate(result.summary, fail_on_slo=asked.fail_on_slo, fail_above=asked.fail_above)
 
 
 @app.command("plan")
-def plan_command(
-    scenario: ScenarioArg = DEFAULT_PRESET,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    replications: ReplicationsOption = None,
-    profile: ProfileOption = None,
-    policy_file: PolicyFileOption = None,
-    jobs: JobsOption = 0,
-    as_json: JsonOption = False,
-    out: OutOption = None,
-    fail_on_slo: SloOption = False,
-    fail_above: AboveOption = None,
-    progress: ProgressOption = Progress.AUTO,
-    quiet: QuietOption = False,
-    sensitivity: SensitivityOption = None,
-) -> None:
+@grouped
+def plan_command(asked: RunOptions, scenario: ScenarioArg = DEFAULT_PRESET) -> None:
     """Compare Pro only, Flash only and mixed routing on the same traffic, and recommend one."""
-    spec = _scenario(scenario, overrides, seed, replications, profile)
-    if policy_file is not None:
-        mixed = (*spec.plan.mixed, {"policy": load_policy_file(policy_file)})
+    spec = _scenario(scenario, asked.overrides, asked.seed, asked.replications, asked.profile)
+    if asked.policy_file is not None:
+        mixed = (*spec.plan.mixed, {"policy": load_policy_file(asked.policy_file)})
         spec = spec.model_copy(update={"plan": spec.plan.model_copy(update={"mixed": mixed})})
-    if sensitivity is not None:
-        options = 2 + len(spec.plan.mixed)
-        show_sensitivity(spec, planned=True, jobs=_jobs(jobs, spec, options=options), as_json=as_json)
+    workers = asked.workers(spec, options=2 + len(spec.plan.mixed))
+    if asked.sensitivity is not None:
+        show_sensitivity(spec, planned=True, jobs=workers, as_json=asked.as_json)
         return
-    with progress_reporter(f"{spec.name}: replications", _mode(progress, quiet)) as report:
-        result = plan(spec, jobs=_jobs(jobs, spec, options=2 + len(spec.plan.mixed)), progress=report)
-    if out is not None:
-        _save_plan(out, spec, result)
-    if as_json:
+    with progress_reporter(f"{spec.name}: replications", asked.mode) as report:
+        result = plan(spec, jobs=workers, progress=report)
+    if asked.out is not None:
+        _save_plan(asked.out, spec, result)
+    if asked.as_json:
         sys.stdout.write(result.to_json())
     else:
         from sim.commands.console import print_plan
 
         print_plan(result)
-    _gate(result.best.summary, fail_on_slo=fail_on_slo, fail_above=fail_above)
+    _gate(result.best.summary, fail_on_slo=asked.fail_on_slo, fail_above=asked.fail_above)
 
 
 @app.command("check")
@@ -245,18 +250,6 @@ def _scenario(
     if not profiles:
         return spec
     return spec.model_copy(update={"profiles": (*spec.profiles, *(str(path.resolve()) for path in profiles))})
-
-
-def _mode(progress: Progress, quiet: bool) -> Mode:
-    return "none" if quiet else progress.value
-
-
-def _jobs(asked: int, spec: Scenario, options: int = 1) -> int:
-    """Worker processes: as asked, or enough of them where the run is large."""
-    if asked:
-        return asked
-    total = spec.expected_arrivals * spec.replications * options
-    return (os.cpu_count() or 1) if total > _MANY else 1
 
 
 def _save_run(folder: Path, result: StudyRun) -> None:
