@@ -56,6 +56,8 @@ class Reason(IntEnum):
     FIRST_TOKEN = 37  # no first token within the client's timeout for it
     DEADLINE = 38  # the request's deadline passed, and the server was told
     CONNECT = 39  # no connection came about in time: the endpoint did not answer at all
+    CUT_OFF = 40  # under way when the endpoint went down; not billed
+    CUT_OFF_BILLED = 41  # the same where what it had done is billed
 
 
 class Leave(IntEnum):

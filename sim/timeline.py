@@ -170,7 +170,8 @@ def what(event: Event) -> str:
     """One phrase for a listing or a band on a plot."""
     match event:
         case Outage():
-            return f"{'silent ' if event.silent else ''}outage of {_those(event.endpoints)}"
+            cuts = ", calls under way cut off" if event.under_way == "cut" else ""
+            return f"{'silent ' if event.silent else ''}outage of {_those(event.endpoints)}{cuts}"
         case Errors():
             return f"{event.share:.3g} of calls to {_those(event.endpoints)} fail"
         case Brownout():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit.arrivals import arrival_checks
-from sim.audit.events import event_checks, model_at, serving, unreached
+from sim.audit.events import cut_off, event_checks, model_at, serving, unreached
 from sim.audit.holds import hold_checks
 from sim.audit.limits import limit_checks, peak
 from sim.audit.money import money_checks
@@ -168,7 +168,7 @@ def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mas
     output, thinking = attempts.output_tokens, attempts.thinking_tokens
     used = output.astype(np.int64) + thinking
     cap = _caps(records, scenario, catalog)
-    cut_short = _cancelled(attempts, scenario) | _lost(records)
+    cut_short = _cancelled(attempts, scenario) | _lost(records) | cut_off(records, scenario)
     whole = (output == asked) | ((used == cap) & (output < asked) & (output >= 1))
     fine = (output >= 0) & (thinking >= 0) & (output <= asked) & (used <= cap) & (whole | cut_short)
     return np.asarray(~fine)

@@ -49,6 +49,8 @@ def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         if any(isinstance(spell.event, Outage) and spell.event.silent for spell in spells):
             wrong = _silences(records, scenario, spells, place.name, own)
             yield check_rows(f"no connection, {place.name}", wrong, _SILENCE)
+        if any(_cuts(spell, place) for spell in spells):
+            yield check_rows(f"cut off, {place.name}", _cut_wrongly(records, spells, place, own), _CUT)
         yield check_rows(f"server errors, {place.name}", _errors(records, spells, place.name, own), _ERROR)
         yield check_rows(f"failover, {place.name}", _failovers(records, spells, place.name, own), _FAILOVER)
         if not _makes_times(place):
@@ -59,6 +61,7 @@ def event_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
 
 _OUTAGE = "served during an outage, or refused for one outside it"
 _SILENCE = "reached an endpoint that did not answer, or waited for it beyond its timeout"
+_CUT = "under way across the beginning of an outage, or cut off at another moment"
 _ERROR = "not what its coins say"
 _FAILOVER = "sent to an endpoint whose calls went to another"
 _TIME = "not the drawn time of its model, stretched as its brownouts say"
@@ -92,6 +95,36 @@ def _out(records: Records, spells: Spells, name: str, *, silent: bool) -> Mask:
             longer_s = spell.event.recovery_s.get(name, 0.0)
             out |= _inside(send_s, spell.begin_s, spell.end_s + longer_s)
     return out
+
+
+def _cuts(spell: Spell[Any], place: Place) -> bool:
+    """Whether a spell breaks off what is under way at a place."""
+    event = spell.event
+    if not isinstance(event, Outage) or isinstance(place.spec, Batch):
+        return False
+    return event.under_way == "cut" and _met(event, place.name)
+
+
+def cut_off(records: Records, scenario: Scenario) -> Mask:
+    """Calls whose service stopped at an instant at which an outage cut off somebody."""
+    found = timeline(scenario, records.workload.luck)
+    cuts_s = [s.begin_s for s in found if isinstance(s.event, Outage) and s.event.under_way == "cut"]
+    return np.isin(records.attempts.free_s, cuts_s)
+
+
+def _cut_wrongly(records: Records, spells: Spells, place: Place, own: Mask) -> Mask:
+    """Nobody is sent before a cut and still there after it; who was cut off was, then and as it bills."""
+    a = records.attempts
+    left_s = np.where(np.isnan(a.begin_s), a.end_s, a.free_s)
+    here = own & ~_out(records, spells, place.name, silent=True)  # others had not even got there
+    wrong, right = np.zeros(len(a), dtype=bool), np.zeros(len(a), dtype=bool)
+    for spell in (spell for spell in spells if _cuts(spell, place)):
+        wrong |= here & (a.send_s < spell.begin_s) & (spell.begin_s < np.minimum(left_s, records.ended_s))
+        billed = spell.event.bills_cut & ~np.isnan(a.begin_s)
+        reason = np.where(billed, Reason.CUT_OFF_BILLED, Reason.CUT_OFF)
+        right |= (a.reason == reason) & (a.end_s == spell.begin_s) & (left_s == a.end_s)
+    told = np.isin(a.reason, (Reason.CUT_OFF, Reason.CUT_OFF_BILLED))
+    return np.asarray(wrong | (own & told & (~right | (a.outcome != Outcome.FAILED))))
 
 
 def _silences(records: Records, scenario: Scenario, spells: Spells, name: str, own: Mask) -> Mask:

@@ -40,7 +40,9 @@ def hold_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Itera
     if spec is None or load.deferrable is None or client.max_in_flight is not None or client.pacing:
         return
     a = records.attempts
-    rows = np.flatnonzero((a.kind == Kind.FIRST) & (a.stage == 0) & load.deferrable[a.request])
+    asked = np.array([name in scenario.routable for name in records.endpoint_names], dtype=bool)
+    first = (a.kind == Kind.FIRST) & (a.stage == 0) & asked[a.endpoint]  # memory answers at once
+    rows = np.flatnonzero(first & load.deferrable[a.request])
     who, went_s = a.request[rows].astype(np.intp), a.send_s[rows]
     came_s = called(load, records.requests.arrival_s)[who]
     last_s = _last_s(records, scenario, spec, who, came_s)

@@ -16,7 +16,7 @@ from sim.audit.result import Check
 from sim.audit.tools import fees_again
 from sim.audit.usage import commitments_pusd, instances_paid, reservations_pusd, usage_pusd
 from sim.money.bill import FIXED, Bill
-from sim.records import Lane, Outcome, Records
+from sim.records import Lane, Outcome, Reason, Records
 from sim.scenario.events import ModelSwitch, PriceChange
 from sim.scenario.live import Live
 from sim.scenario.media import MediaKind
@@ -139,7 +139,7 @@ def _sold_by_token(records: Records, name: str, endpoint: Endpoint) -> NDArray[n
     free_of_charge = (Outcome.THROTTLED, Outcome.REJECTED, Outcome.FAILED)
     sold = (attempts.endpoint == records.endpoint_names.index(name)) & np.isfinite(attempts.begin_s)
     for outcome in free_of_charge:
-        sold &= attempts.outcome != outcome
+        sold &= (attempts.outcome != outcome) | (attempts.reason == Reason.CUT_OFF_BILLED)
     if isinstance(endpoint, Provisioned):
         return np.asarray(sold & (attempts.lane == Lane.SPILL))
     return np.asarray(sold & (not isinstance(endpoint, Instances)))

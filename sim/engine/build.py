@@ -15,7 +15,7 @@ from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_
 from sim.engine.client import Client
 from sim.engine.clock import Clock
 from sim.engine.conduct import conduct_of
-from sim.engine.events import Laws, calendar_of, laws_of
+from sim.engine.events import Laws, break_off, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
@@ -103,6 +103,7 @@ def build_floor(world: World, load: Workload) -> Floor:
             seen = counted(load, station.prompts)
             attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
         lose_instances(stations, spells, clock)
+        break_off(stations, world.places, spells, clock)
     for name, station in stations.items():
         following = scenario.endpoints[name].then
         station.then = stations[following] if following else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from profiles.schema import ModelProfile
+from sim.engine.clock import Clock, Timer, Watch
 from sim.luck import Luck
+from sim.scenario.batch import Batch
 from sim.scenario.caches import ResponseCache
-from sim.scenario.events import Errors
-from sim.stations.eventful import Calendar
+from sim.scenario.events import Errors, Outage
+from sim.stations.base import Call, Station
+from sim.stations.eventful import Calendar, Eventful
 from sim.stations.service import Service, draw_service, too_long
 from sim.timeline import (
     Spell,
@@ -88,6 +92,24 @@ def calendar_of(place: Place, spells: Spells, laws: Laws, load: Workload) -> Cal
 
 def _down(spells: Spells, name: str, *, silent: bool) -> Steps[bool]:
     return steps([(begin, end, True) for begin, end in down_spans(spells, name, silent=silent)], False)
+
+
+def break_off(stations: Mapping[str, Station], places: Iterable[Place], spells: Spells, clock: Clock) -> None:
+    """Have every outage that cuts what is under way do so when it begins; jobs handed in are not touched."""
+    for place in places:
+        station = stations[place.name]
+        for spell in of_kind(_about(place, spells), Outage):
+            cuts = spell.event.under_way == "cut" and concerns(spell.event, place.name)
+            if cuts and not isinstance(place.spec, Batch):
+                act = partial(_break_off, clock, spell.event)
+                clock.at(spell.begin_s, Watch(act, station, lambda station: not station.in_system))
+
+
+def _break_off(clock: Clock, event: Outage, timer: Timer) -> None:
+    station: Eventful = timer.value  # type: ignore[assignment]
+    events = (event for event in clock.pending() if isinstance(event, Call) and not event.moot)
+    in_service = [call for call in events if call.station is station]
+    station.cut_off([*in_service, *station.working()], clock.now, bills=event.bills_cut)
 
 
 def _errors(name: str, spells: Spells, luck: Luck) -> Steps[tuple[tuple[float, int], ...]]:

@@ -91,9 +91,12 @@ class Waste:
     a later try, paid for and lost as well. ``hedge``: lost the race against another call for the request.
     ``abandoned``: the user left. ``escalation``: flagged by a verifier, and answered again elsewhere.
     ``lost_stage``: served, but the request failed afterwards. ``unfinished``: under way when the run was cut.
+    ``cut_off``: broken off by an outage, and billed.
     """
 
-    cause: Literal["timeout", "paid_retry", "hedge", "abandoned", "escalation", "lost_stage", "unfinished"]
+    cause: Literal[
+        "timeout", "paid_retry", "hedge", "abandoned", "escalation", "lost_stage", "unfinished", "cut_off"
+    ]
     attempts: int
     tokens: int
     pusd: int

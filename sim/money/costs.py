@@ -33,7 +33,7 @@ from sim.money.metered import commitment_lines, gsu_lines, usage_lines
 from sim.money.tariff import Seller, model_of, price_day, sellers
 from sim.money.tool_fees import Fee, free_price, tool_fees
 from sim.money.waste import by_cause, by_kind, set_aside, unused
-from sim.records import Attempts, Outcome, Records, Usage
+from sim.records import Attempts, Outcome, Reason, Records, Usage
 from sim.scenario.live import Live
 from sim.scenario.prices import pinned
 from sim.scenario.spec import Instances, Provisioned, Scenario
@@ -79,7 +79,8 @@ def billed_by_token(records: Records, scenario: Scenario) -> NDArray[np.bool_]:
 def worked_on(records: Records) -> NDArray[np.bool_]:
     """Which attempts a service worked on, heard or not."""
     attempts = records.attempts
-    return np.asarray(np.isin(attempts.outcome, _BILLED) & ~np.isnan(attempts.begin_s))
+    paid = np.isin(attempts.outcome, _BILLED) | (attempts.reason == Reason.CUT_OFF_BILLED)
+    return np.asarray(paid & ~np.isnan(attempts.begin_s))
 
 
 def wasted(records: Records) -> NDArray[np.bool_]:

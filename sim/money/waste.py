@@ -36,6 +36,7 @@ def by_cause(records: Records, lost: Bools, attempt_pusd: Ints, tokens: Ints) ->
         "abandoned": attempts.outcome == Outcome.ABANDONED,
         "escalation": set_aside(records),
         "unfinished": attempts.outcome == Outcome.UNFINISHED,
+        "cut_off": attempts.outcome == Outcome.FAILED,
     }
     parts["lost_stage"] = ~np.any(list(parts.values()), axis=0)
     return tuple(

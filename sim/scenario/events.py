@@ -45,13 +45,22 @@ class Outage(_Event):
     """Every call is answered with 503 at once; ``endpoints`` left out: all of them.
 
     ``silent``: with nothing at all. No connection comes about, and each caller waits for its own timeout.
-    Calls already under way are finished. ``recovery_s`` keeps single endpoints down for longer.
+    Calls already under way are finished, or with ``under_way: cut`` break off with an error when it begins;
+    ``bills_cut``: what those had done is billed. ``recovery_s`` keeps single endpoints down for longer.
     """
 
     kind: Literal["outage"]
     endpoints: Names | None = None
     silent: bool = False
+    under_way: Literal["finish", "cut"] = "finish"
+    bills_cut: bool = False  # no failed call is charged (assumed to hold for a stream that breaks off, too)
     recovery_s: dict[Name, NonNegative] = Field(default={})
+
+    @model_validator(mode="after")
+    def _cuts_what_it_bills(self) -> Self:
+        if self.bills_cut and self.under_way == "finish":
+            raise ValueError("bills_cut is about calls that are cut: right: under_way: cut")
+        return self
 
 
 class Errors(_Event):

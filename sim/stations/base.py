@@ -263,6 +263,17 @@ class Station:
         """Calls under way that are no events of the clock: those that have not begun."""
         return []
 
+    def vacate(self, now: float) -> list[Call]:
+        """All who have not begun leave, and nobody takes a place; who they were."""
+        waiting = [call for call in self.waiting() if math.isnan(call.begin_s)]
+        for call in waiting:
+            self.give_up(call, now)
+        return waiting
+
+    def working(self) -> list[Call]:
+        """Calls in service that are no events of the clock, also those that nobody waits for any more."""
+        return []
+
     def usage(self, ended_s: float) -> list[Usage]:
         """What is billed of this station beside its calls' tokens, up to the end of the run."""
         return []

@@ -139,6 +139,18 @@ class BatchingStation(Station):
         """Calls in the queues, and those in the batches whose client still waits."""
         return [call for call in self._places if not call.done]
 
+    def vacate(self, now: float) -> list[Call]:
+        """See `Station.vacate`."""
+        waiting = [call for machine in self._machines.values() for call in machine.vacate()]
+        for call in waiting:
+            del self._places[call]
+            self._change_queue(-1, now)
+        return waiting
+
+    def working(self) -> list[Call]:
+        """See `Station.working`: all in the batches, and who left one to come back."""
+        return [call for call in self._places if not math.isnan(call.begin_s)]
+
     # --- the machines' side -----------------------------------------------------------------------
 
     def need(self, call: Call) -> int:

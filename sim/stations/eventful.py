@@ -33,6 +33,7 @@ class Eventful(Station):
     calendar: Calendar
     others: dict[str, Eventful]
     knocking: list[Call]  # calls that wait for a connection; no part of the station's own accounts
+    cut: dict[tuple[int, int], float]  # services cut off that nobody waited for, and when
 
     @property
     def in_system(self) -> int:
@@ -49,6 +50,13 @@ class Eventful(Station):
             self.knocking.remove(call)
         else:
             super().give_up(call, now)
+
+    def vacate(self, now: float) -> list[Call]:
+        """See `Station.vacate`: who still tries to connect does not wait here."""
+        knocking, self.knocking = self.knocking, []
+        left = super().vacate(now)
+        self.knocking = knocking
+        return left
 
     def has_answered(self, call: Call, now: float) -> bool:
         """See `Station.has_answered`."""
@@ -82,6 +90,26 @@ class Eventful(Station):
         else:
             super().submit(call, now)
 
+    def cut_off(self, in_service: list[Call], now: float, *, bills: bool) -> None:
+        """An outage breaks off all that is under way; who waits first, so that nobody takes a place."""
+        for call in self.vacate(now):
+            self.client.refused(call, now, Outcome.FAILED, Reason.CUT_OFF, 0.0)
+        for call in in_service:
+            unheard, call.done, call.odd = call.done, True, True
+            self.meets_again(call)
+            if unheard:
+                self.cut[call.request, call.service] = now
+            elif not bills:
+                call.outcome = Outcome.FAILED  # before its end is booked
+            self.cancel(call, now)
+            if not unheard:
+                reason = Reason.CUT_OFF_BILLED if bills else Reason.CUT_OFF
+                self.client.refused(call, now, Outcome.FAILED, reason, 0.0)
+
+    def cut_services(self) -> dict[tuple[int, int], float]:
+        """See `Station.cut_services`."""
+        return super().cut_services() | self.cut
+
     def _serve(self, call: Call, now: float) -> None:
         if self.calendar.law.at(now):
             self._services_begun.setdefault(call.request, 0)  # not a plain call: its column is another
@@ -107,6 +135,7 @@ def attend(station: Station, calendar: Calendar, others: dict[str, Station]) -> 
     give(station, Eventful)
     assert isinstance(station, Eventful)
     station.calendar, station.others, station.knocking = calendar, others, []  # type: ignore[assignment]
+    station.cut = {}
     if calendar.laws > 1:
         station.too_long = frozenset()  # it depends on the law in force: `enter` looks
         station._timed = True  # so that every service asks for its column

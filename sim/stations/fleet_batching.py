@@ -37,6 +37,14 @@ class BatchingFleet(BatchingStation):
         """See `Station.waiting`."""
         return [*super().waiting(), *(call for call in self._nowhere if not call.done)]
 
+    def vacate(self, now: float) -> list[Call]:
+        """See `Station.vacate`."""
+        nowhere = [call for call in self._nowhere if not call.done]
+        for _ in range(len(self._nowhere)):
+            self._nowhere.popleft()
+        self._change_queue(-len(nowhere), now)
+        return [*super().vacate(now), *nowhere]
+
     def give_up(self, call: Call, now: float) -> None:
         """See `Station.give_up`."""
         if call in self._places:

@@ -291,6 +291,10 @@ class Throughout(Loaded):
         """The queue, and the calls in service: they are no events of the clock."""
         return [*super().waiting(), *(call for call in self._parts if not call.done)]
 
+    def working(self) -> list[Call]:
+        """See `Station.working`."""
+        return list(self._parts)
+
     def worked(self) -> Worked:
         """Every service begun; one that the end of the run cuts, as it would end if it were left alone."""
         n = self.busy

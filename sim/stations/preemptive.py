@@ -106,8 +106,8 @@ class PreemptiveStation(InstanceStation):
     def _stop(self, work: _Work, now: float, how: Leave) -> None:
         """A stay ends."""
         first_at_s = work.since_s + max(work.first_s - work.done_s, 0.0)
-        if math.isnan(work.came_s) and first_at_s <= now:
-            work.came_s = first_at_s
+        if math.isnan(work.came_s) and (first_at_s <= now or how == Leave.FINISHED):
+            work.came_s = min(first_at_s, now)  # sums of stays may miss an end by a rounding error
         self._stays.add_service(work.call, 0, work.since_s, now, how)
         work.done_s, work.since_s = work.done_s + now - work.since_s, math.nan
         del self._at_work[self._level(work.call)][work.call]
@@ -183,6 +183,10 @@ class PreemptiveStation(InstanceStation):
         """See `Station.waiting`: those in service too, which are no events of the clock."""
         in_service = [call for calls in self._at_work.values() for call in calls]
         return [call for call in (*in_service, *self._queue) if not call.done]
+
+    def working(self) -> list[Call]:
+        """See `Station.working`: also who gave way and waits to go on."""
+        return list(self._works)
 
     def stays(self) -> StayLog:
         """See `Station.stays`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sim.records import Lane
+from sim.records import Lane, Outcome
 from sim.stations.admission import Limiters
 from sim.stations.base import Call, Station
 
@@ -41,7 +41,7 @@ class Booking(Station):
     lane: Lane  # whose calls are paid by the token
 
     def _free(self, call: Call) -> None:
-        if call.lane == self.lane:
+        if call.lane == self.lane and call.outcome is not Outcome.FAILED:
             self.limiters.book(call.free_s, self.price(call))
         super()._free(call)
 

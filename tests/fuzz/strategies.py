@@ -260,7 +260,11 @@ def events(draw, names, kinds, shops, switches=True):
     some = st.one_of(st.none(), st.lists(st.sampled_from(names), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
     fields = {
-        "outage": {"endpoints": some, "silent": st.booleans()},
+        "outage": {
+            "endpoints": some,
+            "under_way": st.sampled_from(["finish", "cut"]),
+            "silent": st.booleans(),
+        },
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
         "quota_cut": {"factor": factor},
         "spike": {
