@@ -17,6 +17,7 @@ from profiles.schema import ModelProfile
 from sim.audit.result import Check, check_rows
 from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
+from sim.scenario.batch import Batch
 from sim.scenario.caches import ExplicitCache, ResponseCache
 from sim.scenario.client import OS_CONNECT_S
 from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
