@@ -23,7 +23,6 @@ from sim.quality.verdicts import cascade_of, verifier_s
 from sim.records import Kind, Outcome, Reason, Records, called
 from sim.scenario.spec import Pacing, Scenario
 from sim.workload.columns import Workload
-from sim.workload.patience import patience_s
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -40,11 +39,10 @@ def client_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Ite
         yield from _verdict_checks(records, scenario, catalog, cascade)
     for hedged in (one for one in layers(scenario.routing) if isinstance(one, Hedged)):
         yield from _hedge_checks(records, hedged)
-    patience = patience_s(scenario, records.workload)
+    patience = records.workload.patience_s
     if patience is not None:
-        yield check_rows(
-            "patience", _impatient(records, scenario, patience), "left too early, or stayed too long"
-        )
+        wrong = _impatient(records, scenario, patience.astype(np.float64))
+        yield check_rows("patience", wrong, "left too early, or stayed too long")
     if scenario.client.first_token_timeout_s is not None:
         wrong = _late_tokens(records, scenario.client.first_token_timeout_s)
         yield check_rows("first tokens in time", wrong, "waited for a first token beyond its timeout")

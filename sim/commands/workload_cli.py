@@ -84,6 +84,7 @@ def describe_command(
     from sim.workload.prefix_figures import prefix_figures
     from sim.workload.sample import sample
     from sim.workload.session_fit import session_figures
+    from sim.workload.waiting_figures import waiting_figures
 
     if name == "scenario":
         scenario = load_scenario(file)
@@ -96,9 +97,14 @@ def describe_command(
 
         write_atomically(html, render_load(load, Path(file).name))
         typer.echo(f"{html}: written", err=True)
-    begins = prefix_figures(load)
-    told = asdict(figures(load)) | ({} if found is None else {"session": asdict(found)})
-    _print(told | ({} if begins is None else {"prefix": asdict(begins)}), as_json)
+    parts = {"session": found, "prefix": prefix_figures(load), "waiting": waiting_figures(load)}
+    told = {name: _told(asdict(part)) for name, part in parts.items() if part is not None}
+    _print(asdict(figures(load)) | told, as_json)
+
+
+def _told(figures: dict[str, Any]) -> dict[str, Any]:
+    """Without what the load does not say."""
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 @app.command("fit")
@@ -349,7 +355,7 @@ def _cell(value: object) -> str:
     if isinstance(value, tuple | list):
         return "  ".join(_cell(item) for item in value)
     if value is None:
-        return "unknown: too little to tell"
+        return "not told, or too little to tell"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

@@ -22,7 +22,6 @@ from sim.quality.verdicts import cascade_of, verdicts, verifier_s
 from sim.scenario.spec import Scenario
 from sim.stations.line import make_line
 from sim.workload.columns import Workload
-from sim.workload.patience import patience_s
 from sim.world.places import World
 
 Floats = NDArray[np.float64]
@@ -64,9 +63,8 @@ def conduct_of(world: World, load: Workload) -> Conduct | None:
     verifier that cannot be.
     """
     scenario = world.scenario
-    patience = patience_s(scenario, load)
     found = Conduct(
-        None if patience is None else patience.tolist(),
+        None if load.patience_s is None else load.patience_s.tolist(),
         _hedger(world),
         _verifier(world, load),
         _gates(scenario, load),

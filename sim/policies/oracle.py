@@ -34,7 +34,7 @@ class Truth:
 @policy("oracle")
 @dataclass(frozen=True)
 class Oracle:
-    """Each request where it does best by ``minimise``, its service time, tokens and difficulty known.
+    """Each request where it does best by ``minimise``: service time, tokens, difficulty, patience known.
 
     A bound, request by request, wherever requests do not get in each other's way: endpoints without queues
     and limits. It does not foresee queues, so under load another policy may do better.
@@ -79,6 +79,8 @@ def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
     elif criterion == "inadequacy":
         found = -truth.abilities[facts.name]
         _known(None if np.isnan(found).any() else found, facts, "ability")
+        if load.patience_s is not None:  # who has left has no answer at all
+            found = np.where(service.first_s > load.patience_s, np.inf, found)
     else:
         found = _pusd(service, prompts, facts)
     if facts.context_tokens is None:

@@ -14,6 +14,7 @@ from sim.report.looks import Theme
 from sim.report.tables import Cell, Table
 from sim.workload.loads import Figures, Load, figures
 from sim.workload.session_fit import SessionFigures, session_figures, turns_of
+from sim.workload.waiting_figures import WaitingFigures, waiting_figures
 
 LEAST = 3  # requests, at different times
 
@@ -40,8 +41,8 @@ def render_load(load: Load, name: str) -> str:
     """The page of a log or a drawn load. Raises InputError where there is too little to plot."""
     if len(load) < LEAST or load.arrival_s[-1] == load.arrival_s[0]:
         raise InputError(f"describe --html: {len(load)} requests; right: {LEAST} or more at different times")
-    found, sessions = figures(load), session_figures(load)
-    return page("load.html", _content(name, found, sessions), LoadCharts(tuple(_charts(load))))
+    content = _content(name, figures(load), session_figures(load), waiting_figures(load))
+    return page("load.html", content, LoadCharts(tuple(_charts(load))))
 
 
 def _charts(load: Load) -> list[Chart]:
@@ -68,7 +69,9 @@ def _charts(load: Load) -> list[Chart]:
     return [chart_of(*row) for row in rows]
 
 
-def _content(name: str, found: Figures, sessions: SessionFigures | None) -> LoadContent:
+def _content(
+    name: str, found: Figures, sessions: SessionFigures | None, waiting: WaitingFigures | None
+) -> LoadContent:
     rate = _text(found.rate_per_s)
     told = f"{found.requests:,} requests in {_span(found.span_s)}, {rate} a second in the mean."
     cards = (
@@ -81,6 +84,8 @@ def _content(name: str, found: Figures, sessions: SessionFigures | None) -> Load
     tables = [_lengths(found), _bursts(found)]
     if sessions is not None:
         tables.append(_sessions(sessions))
+    if waiting is not None:
+        tables.append(_waiting(waiting))
     return LoadContent(f"A load: {name}", told, "neutral", cards, tuple(tables))
 
 
@@ -117,6 +122,20 @@ def _sessions(found: SessionFigures) -> Table:
         f"Later prompts {history} what was said before. Growth is beyond the prompt and the answer before.",
     )
     return Table("Sessions", ("", "p50", "p90", "p99"), tuple(rows), notes=notes)
+
+
+def _waiting(found: WaitingFigures) -> Table:
+    several = (
+        ("deadline, s after arrival", found.deadline_share, found.deadline_s),
+        ("patience for a first token, s", found.leaving_share, found.patience_s),
+    )
+    rows = [
+        _row(name, _share(share), *map(_text, seconds))
+        for name, share, seconds in several
+        if seconds is not None
+    ]
+    notes = (f"Deferrable, so that it may be held: {_share(found.deferrable_share or 0.0)} of the requests.",)
+    return Table("Waiting", ("", "of the requests", "p50", "p95", "p99"), tuple(rows), notes=notes)
 
 
 def _row(*texts: str) -> tuple[Cell, ...]:

@@ -21,6 +21,7 @@ OPTIONAL = (
     "until_s",
     "retrieval_s",
     "deferrable",
+    "patience_s",
 )
 _NO_COLUMNS = ("class_names", "luck", "labels", "media", "tools")
 
@@ -72,6 +73,7 @@ class Workload:
     until_s: NDArray[np.float64] | None = None  # a later turn is not sent from then on: its user has left
     retrieval_s: NDArray[np.float64] | None = None  # between the user's question and the call
     deferrable: NDArray[np.bool_] | None = None  # nobody waits for it: it may be held
+    patience_s: NDArray[np.float32] | None = None  # how long its user waits for the first token
 
     def __len__(self) -> int:
         return len(self.arrival_s)

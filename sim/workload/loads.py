@@ -28,7 +28,8 @@ class Load:
     """Requests in order of time: seconds from the first, tokens; ``session`` -1 where there is none.
 
     ``elapsed_s`` is how long the recorded calls took, ``reuse_age_s`` how long before the cached beginning
-    was last sent; NaN where that is not known.
+    was last sent, ``deadline_s`` and ``patience_s`` how long each may take and its user waits for a first
+    token; NaN where that is not known or without end. ``deferrable``: 1 where nobody waits.
     """
 
     arrival_s: Floats
@@ -38,6 +39,9 @@ class Load:
     session: Ints | None = None
     elapsed_s: Floats | None = None
     reuse_age_s: Floats | None = None
+    deadline_s: Floats | None = None
+    patience_s: Floats | None = None
+    deferrable: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -56,14 +60,25 @@ class Load:
 
 
 def of_workload(workload: Workload) -> Load:
-    """A drawn load; later turns stand at their nominal times."""
+    """A drawn load; later turns stand at their nominal times. Queries of a job are no session."""
+    talks = np.zeros(len(workload.class_names), dtype=bool)
+    talks[workload.class_id[workload.follows >= 0]] = True
     return Load(
         workload.arrival_s,
         workload.input_tokens.astype(np.int64),
         workload.output_tokens.astype(np.int64),
         workload.cached_tokens.astype(np.int64),
-        workload.group.astype(np.int64),
+        np.where(talks[workload.class_id], workload.group, -1).astype(np.int64),
+        deadline_s=_where_any(workload.deadline_s),
+        patience_s=None if workload.patience_s is None else _where_any(workload.patience_s),
+        deferrable=None if workload.deferrable is None else workload.deferrable.astype(np.int64),
     )
+
+
+def _where_any(seconds: NDArray[np.float32]) -> Floats | None:
+    """Seconds, NaN where there is no end to them; None where there is for nobody."""
+    ends = np.isfinite(seconds)
+    return np.where(ends, seconds, np.nan).astype(np.float64) if ends.any() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +119,8 @@ def figures(load: Load) -> Figures:
         peak_to_mean={f"{w:g}": _peak(load.arrival_s, w) for w in WINDOWS_S},
         gap_cv=float(gaps.std(ddof=1) / gaps.mean()) if moves and n > 2 else None,
         dispersion={f"{w:g}": dispersion(load.arrival_s, w) for w in WINDOWS_S},
-        input_tokens=_quantiles(inputs),
-        output_tokens=_quantiles(outputs),
+        input_tokens=quantiles(inputs),
+        output_tokens=quantiles(outputs),
         mean_input_tokens=float(inputs.mean()) if n else None,
         mean_output_tokens=float(outputs.mean()) if n else None,
         rank_correlation=rank_correlation(inputs, outputs),
@@ -158,10 +173,11 @@ def _by_hour(arrival_s: Floats) -> tuple[float, ...]:
     return tuple((found / widths).tolist())
 
 
-def _quantiles(tokens: Ints) -> tuple[float, float, float] | None:
-    if not len(tokens):
+def quantiles(values: Ints | Floats) -> tuple[float, float, float] | None:
+    """At 50, 95 and 99 %; None of nothing."""
+    if not len(values):
         return None
-    p50, p95, p99 = (float(value) for value in np.quantile(tokens, QUANTILES))
+    p50, p95, p99 = (float(value) for value in np.quantile(values, QUANTILES))
     return p50, p95, p99
 
 

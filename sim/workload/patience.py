@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import InputError
-from sim.scenario.spec import Scenario
+from sim.scenario.classes import RequestClass
 from sim.workload.columns import Workload
 
-Floats = NDArray[np.float64]
+Column = NDArray[np.float32]
 
 
-def patience_s(scenario: Scenario, load: Workload) -> Floats | None:
-    """How long the user of each request waits for the first token; None where nobody leaves.
+def draw_patience(classes: Mapping[str, RequestClass], load: Workload) -> Column | None:
+    """Seconds the user of each request waits for the first token; None where nobody leaves.
 
     Drawn for the requests of a class in order, from a stream of its own. Raises InputError where a law
     draws a time that is not above zero.
     """
-    laws = [(k, name, scenario.classes[name].patience) for k, name in enumerate(load.class_names)]
+    laws = [(k, name, classes[name].patience) for k, name in enumerate(load.class_names)]
     if not any(law for _, _, law in laws):
         return None
-    found = np.full(len(load), math.inf)
+    found = np.full(len(load), math.inf, np.float32)
     for k, name, law in laws:
         if law is not None:
             own = load.class_id == k

@@ -29,6 +29,7 @@ from sim.workload.columns import Workload
 from sim.workload.labels import draw_labels
 from sim.workload.media import Draw as DrawExtra
 from sim.workload.media import draw_media, draw_tools
+from sim.workload.patience import draw_patience
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
 from sim.workload.ranks import Pairs, coupled
 from sim.workload.rates import Span, clock_moments
@@ -71,7 +72,8 @@ def sample(scenario: Scenario, luck: Luck) -> Workload:
     loads = [
         _load(name, spec, luck, span, kept, crowding(spells, name)) for name, spec in scenario.classes.items()
     ]
-    return _merge(scenario, luck, loads)
+    load = _merge(scenario, luck, loads)
+    return replace(load, patience_s=draw_patience(scenario.classes, load))
 
 
 def _load(name: str, spec: RequestClass, luck: Luck, span: Span, kept: bool, factor: Steps[float]) -> _Load:
@@ -353,6 +355,7 @@ def _merge(scenario: Scenario, luck: Luck, loads: list[_Load]) -> Workload:
         until_s=_until(loads, order),
         retrieval_s=_retrieval(scenario, luck, sizes, order),
         deferrable=_stated([spec.deferrable for spec in specs], sizes, order),
+        patience_s=None,  # by `sample`, of the rows in this order
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,9 @@ def splice(first: Load, second: Load) -> Load:
 
 def _joined(loads: list[Load]) -> Load:
     """Loads as one; sessions of different loads stay apart."""
-    whole = Load(
-        np.concatenate([load.arrival_s for load in loads]),
-        np.concatenate([load.input_tokens for load in loads]),
-        np.concatenate([load.output_tokens for load in loads]),
-        _known([load.cached_tokens for load in loads]),
-        _sessions(loads),
-        _known([load.elapsed_s for load in loads]),
-        _known([load.reuse_age_s for load in loads]),
-    )
+    names = [f.name for f in fields(Load) if f.name != "session"]
+    columns = {name: _known([getattr(load, name) for load in loads]) for name in names}
+    whole = Load(**columns, session=_sessions(loads))
     return whole.at(whole.arrival_s)
 
 

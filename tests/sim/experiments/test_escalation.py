@@ -15,7 +15,9 @@ from sim.scenario.file import load_scenario
 
 @pytest.fixture(scope="module")
 def desk():
-    return load_scenario("support_chat", ["duration_s=900.0", "replications=2"])
+    return load_scenario(
+        "support_chat", ["duration_s=900.0", "replications=2", "classes.support_chat.patience=null"]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ MIXES = {  # shares of requests as the files state them
     "bank": (0.45, 0.25, 0.20, 0.08, 0.02),
     "software_firm": (0.70, 0.10, 0.12, 0.08),
     "insurer": (0.40, 0.25, 0.20, 0.13, 0.02),
-    "contact_centre": (0.40, 0.40, 0.20),
+    "contact_centre": (0.70, 0.20, 0.10),
 }
 DAY = ["start=2026-11-23T00:00:00", "duration_s=86400"]
 

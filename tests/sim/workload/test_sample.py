@@ -6,7 +6,7 @@ import pytest
 from profiles.errors import InputError
 from sim.luck import Luck
 from sim.scenario.spec import Scenario
-from sim.workload.describe import describe
+from sim.workload.loads import figures, of_workload
 from sim.workload.sample import sample
 
 CHAT = {
@@ -112,7 +112,7 @@ def test_lengths_follow_their_laws():
     assert abs(np.median(load.input_tokens) / 1_000 - 1) < 4 * 1.25 * 0.8 / np.sqrt(n)
     assert abs(load.output_tokens.mean() / 200 - 1) < 4 / np.sqrt(n)
     assert abs(np.log(load.input_tokens).std() - 0.8) < 4 * 0.8 / np.sqrt(2 * n)
-    found = describe(load)
+    found = figures(of_workload(load))
     assert abs(found.rank_correlation) < 4 / np.sqrt(n)
 
 
@@ -154,8 +154,8 @@ def test_a_bad_trace_is_refused_with_its_path(tmp_path):
 def test_no_arrivals_is_an_empty_load():
     load = sample(scenario(duration_s=1e-9), Luck(1))
     assert len(load) == 0
-    assert describe(load).requests == 0
-    assert describe(load).rate_per_s is None
+    assert figures(of_workload(load)).requests == 0
+    assert figures(of_workload(load)).rate_per_s is None
 
 
 def test_a_million_requests_stay_below_100_bytes_each_at_rest_and_200_while_drawn():

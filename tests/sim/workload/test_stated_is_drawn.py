@@ -23,6 +23,7 @@ from sim.scenario.spec import (
     Varying,
 )
 from sim.workload.arrivals import cumulative_rate
+from sim.workload.loads import rank_correlation
 from sim.workload.rates import Span, crowded, grown, profile_rate, varying_rate
 from sim.workload.sample import sample
 from sim.workload.sessions import draw_turns
@@ -153,6 +154,101 @@ def test_words_come_in_the_stated_weights(name, class_name):
                 found.append(int((codes == load.labels[label].names.index(word)).sum()))
                 units += len(codes)
             assert abs(sum(found) - units * share) <= 5 * math.sqrt(units * share * (1 - share)) + 1e-9
+
+
+COLUMNS = ("patience", "retrieval_s", "difficulty", "thinking_tokens")
+
+
+def column_of(load, stated):
+    return load.patience_s if stated == "patience" else getattr(load, stated)
+
+
+@pytest.mark.parametrize(("name", "class_name"), CLASSES)
+def test_the_other_laws_have_the_stated_means(name, class_name):
+    spec = preset(name).classes[class_name]
+    for stated in COLUMNS:
+        if (law := getattr(spec, stated)) is None:
+            continue
+        drawn = [
+            column_of(load, stated)[load.class_id == load.class_names.index(class_name)]
+            for load in loads(name)
+        ]
+        values = np.concatenate(drawn).astype(float)
+        se = values.std(ddof=1) / math.sqrt(len(values))
+        assert close(values.mean(), law.expected(), se, 0.5 * (stated == "thinking_tokens")), stated
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name"),
+    [(n, c) for n, c in CLASSES if isinstance(preset(n).classes[c].rank_correlation, float)],
+)
+def test_lengths_go_together_as_stated(name, class_name):
+    spec = preset(name).classes[class_name]
+    if spec.session is not None or spec.prefixes is not None:
+        return  # prompts hold more than the message: test_sessions
+    lengths = [
+        (load.input_tokens[own], load.output_tokens[own])
+        for load in loads(name)
+        if (own := load.class_id == load.class_names.index(class_name)).any()
+    ]
+    inputs, outputs = map(np.concatenate, zip(*lengths, strict=True))
+    found = rank_correlation(inputs, outputs) or 0.0  # none of constants
+    assert found == pytest.approx(spec.rank_correlation, abs=5 / math.sqrt(len(inputs)))
+
+
+@pytest.mark.parametrize(("name", "class_name"), CLASSES)
+def test_pictures_and_tool_calls_come_as_stated(name, class_name):
+    spec = preset(name).classes[class_name]
+    index = list(preset(name).classes).index(class_name)
+    found = {} if spec.media is None else dict(spec.media.laws)
+    for kind, law in found.items():
+        values = np.concatenate([load.media[kind][load.class_id == index] for load in loads(name)])
+        unit = 1e-3 if kind in ("video", "audio") else 1.0
+        se = unit * values.std(ddof=1) / math.sqrt(len(values))
+        assert close(unit * values.mean(), law.expected(), se, 0.5), kind
+
+
+@pytest.mark.parametrize(("name", "class_name"), CLASSES)
+def test_what_a_class_says_of_all_its_requests_stands_in_every_row(name, class_name):
+    spec = preset(name).classes[class_name]
+    for load in loads(name)[:1]:
+        own = load.class_id == load.class_names.index(class_name)
+        assert set(load.priority[own]) <= {spec.priority}
+        assert set(load.max_output_tokens[own]) <= {spec.max_output_tokens or 0}
+        held = np.zeros(len(load), bool) if load.deferrable is None else load.deferrable
+        assert set(held[own]) <= {spec.deferrable}
+        if spec.deadline_at is None:
+            assert set(load.deadline_s[own]) <= {spec.deadline_s or math.inf}
+        else:
+            due = {round(float(s), 1) for s in (load.arrival_s + load.deadline_s)[own]}
+            assert len(due) == 1  # one night, one moment
+
+
+NOBODY_LEAVES = {  # and why
+    "enterprise_day": "what `plan` uses when none is named, kept quick: it says so",
+    "founding_pair_2025": "a look back at models that answer without thinking",
+    "azure_code_like": "no log tells how long people would have waited",
+    "rag_like": "likewise",
+}
+
+
+def test_people_who_wait_before_a_screen_leave_after_a_while():
+    waiting = [(n, c) for n, c in CLASSES if preset(n).classes[c].needs.latency == "interactive"]
+    assert {n for n, c in waiting if preset(n).classes[c].patience is None} == set(NOBODY_LEAVES)
+
+
+KINDS = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8").partition("\nMixes")[0]
+KNOBS = dict(re.findall(r"\| `(\w+)` \| [^|]+ \| [^|]+ \| ([^|]+) \|", KINDS))
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_the_documented_knobs_are_those_of_the_file(name):
+    assert set(re.findall(r"`(\w+)`", KNOBS[name])) == set(preset(name).knobs)
+
+
+def test_every_archetype_is_in_the_table_of_knobs():
+    mixes = {"bank", "software_firm", "insurer", "contact_centre"}
+    assert {name for name in DRAWN if preset(name).knobs} - mixes <= KNOBS.keys()
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -12,9 +12,8 @@ from profiles.errors import InputError
 from sim.luck import Luck
 from sim.scenario.file import load_scenario, parse_scenario
 from sim.scenario.spec import Trace
-from sim.workload.describe import describe
 from sim.workload.importers import FORMATS
-from sim.workload.loads import of_workload, write_load
+from sim.workload.loads import figures, of_workload, write_load
 from sim.workload.sample import sample
 from sim.workload.traces import find_trace, read_trace
 
@@ -206,19 +205,19 @@ def test_a_replay_has_the_files_own_totals(with_traces, preset):
 def test_azure_chat_looks_as_published(with_traces):
     """Reference figures of this cut: rate 5.56/s, CV 1.07, IoD 1.31, 3.07, 12.9; p50, p95, p99."""
     scenario = load_scenario("azure_chat_replay")
-    found = describe(sample(scenario, Luck(1)))
+    found = figures(of_workload(sample(scenario, Luck(1))))
     assert found.rate_per_s == pytest.approx(5.56, abs=0.01)
     assert found.gap_cv == pytest.approx(1.07, abs=0.01)
-    assert found.iod == pytest.approx((1.31, 3.07, 12.9), rel=0.02)
+    assert tuple(found.dispersion.values()) == pytest.approx((1.31, 3.07, 12.9), rel=0.02)
     assert found.input_tokens == pytest.approx((1_035, 4_086, 4_122), rel=0.001)
     assert found.output_tokens == pytest.approx((140, 463, 612), rel=0.005)
     assert found.rank_correlation == pytest.approx(0.04, abs=0.01)
 
 
 def test_azure_code_looks_as_published(with_traces):
-    found = describe(sample(load_scenario("azure_code_replay"), Luck(1)))
+    found = figures(of_workload(sample(load_scenario("azure_code_replay"), Luck(1))))
     assert found.gap_cv == pytest.approx(13.6, abs=0.1)
-    assert found.iod == pytest.approx((14.2, 78.6, 198), rel=0.02)
+    assert tuple(found.dispersion.values()) == pytest.approx((14.2, 78.6, 198), rel=0.02)
     assert found.rank_correlation == pytest.approx(-0.02, abs=0.01)
 
 
@@ -226,7 +225,9 @@ def test_mooncake_reuse_is_as_published(with_traces):
     """35 % of the input tokens of this half hour can be reused."""
     load = sample(load_scenario("mooncake_replay"), Luck(1))
     assert load.cached_tokens.sum() / load.input_tokens.sum() == pytest.approx(0.35, abs=0.01)
-    assert describe(load).iod[2] == pytest.approx(2.70, rel=0.15)  # the 3 s ticks are spread here
+    assert figures(of_workload(load)).dispersion["60"] == pytest.approx(
+        2.70, rel=0.15
+    )  # the 3 s ticks are spread here
 
 
 def test_a_shorter_run_replays_the_rows_before_its_end(with_traces):
