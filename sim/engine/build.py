@@ -65,6 +65,11 @@ class Floor:
     stations: tuple[Station, ...]
     scopes: tuple[str, ...]  # names of the limits that several endpoints share
 
+    def clear(self) -> None:
+        """Free what the parts hold: they know each other, so they would stay until the collector comes."""
+        for part in (self.client, *self.stations):
+            vars(part).clear()
+
 
 @dataclass(frozen=True, slots=True)
 class _Site:

@@ -56,7 +56,9 @@ def run_load(world: World, load: Workload) -> Records:
         first, called_s = first[order], called_s[order]
     floor.clock.feed(first.tolist(), called_s.tolist(), floor.client.entrance)
     floor.clock.drain(math.inf if scenario.study.drain else scenario.duration_s, scenario.duration_s)
-    return collect(load, floor, _ended_s(floor, scenario))
+    records = collect(load, floor, _ended_s(floor, scenario))
+    floor.clear()
+    return records
 
 
 def _ended_s(floor: Floor, scenario: Scenario) -> float:
