@@ -20,6 +20,7 @@ MORE = {  # what has no default
     "shed": {"of": RULES, "max_in_flight": [None]},
     "oracle": {"minimise": "cost"},
     "defer": {"to": "flash"},
+    "hold": {"opens": "20:00", "closes": "06:00"},
 }
 CATALOG = load_catalog()
 
