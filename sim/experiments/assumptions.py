@@ -84,12 +84,33 @@ def _of_limits(name: str, limits: Limits) -> Assumption:
 
 
 def _of_events(scenario: Scenario) -> Iterator[Assumption]:
-    note = (
-        "failed calls are not billed" if scenario.events else "none occur; failed calls would not be billed"
-    )
-    yield Assumption("Server errors", "assumed", "engine", note)
+    yield Assumption("Server errors", "assumed", "engine", _of_errors(scenario))
     for event in scenario.events:
         yield Assumption(f"Event: {what(event)}", "assumed", "scenario events", f"{when(event)}. {event.why}")
+
+
+def _of_errors(scenario: Scenario) -> str:
+    """What may fail in this scenario, and who pays for it."""
+    kinds = {event.kind for event in scenario.events}
+    causes = [
+        word
+        for word, there in (
+            ("outages", "outage" in kinds),
+            ("single errors", "errors" in kinds),
+            ("lost instances", "instance_loss" in kinds or _instances_fail(scenario)),
+        )
+        if there
+    ]
+    if not causes:
+        return "none occur; failed calls would not be billed"
+    cut = any(event.kind == "outage" and event.bills_cut for event in scenario.events)
+    paid = "what outages cut off is billed, no other failed call" if cut else "failed calls are not billed"
+    return f"from {', '.join(causes)} as written, no others; {paid}"
+
+
+def _instances_fail(scenario: Scenario) -> bool:
+    own = (spec for spec in scenario.endpoints.values() if isinstance(spec, Instances))
+    return any(spec.failures is not None for spec in own)
 
 
 def _of_place(place: Place) -> Iterator[Assumption]:

@@ -27,6 +27,7 @@ from sim.outcome.jobs import JobSummary, summarise_jobs
 from sim.outcome.live_sessions import LiveUse
 from sim.outcome.load_summary import LoadSummary, load_summary
 from sim.outcome.metrics import LATENCIES, Measures, Slice, measure, share
+from sim.outcome.refusals import Key, Refused, refusals, refusals_of
 from sim.outcome.series import Happening, Series, happenings, series
 from sim.outcome.spread import Spread
 from sim.outcome.stats import (
@@ -62,6 +63,7 @@ class RunResult:
     cost_ends: Ends | None = None  # at the ends of assumed prices
     savings: Savings | None = None
     live: dict[str, LiveUse] = field(default_factory=dict)
+    refusals: dict[Key, int] = field(default_factory=dict)
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:
@@ -79,7 +81,8 @@ def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, c
     told = series(scenario, records), happenings(scenario, records)
     spared, live = savings(records, bill, scenario, catalog), live_uses(records, bill, scenario, catalog)
     mine = rates(bill), bill.without_columns(), audit
-    return RunResult(replication, measures, *mine, *told, ends, spared, live)
+    refused = refusals(records, scenario.study.warmup_s)
+    return RunResult(replication, measures, *mine, *told, ends, spared, live, refused)
 
 
 # --- the summary ------------------------------------------------------------------------------
@@ -212,6 +215,7 @@ class Summary:
     events: tuple[Happening, ...] = ()  # of replication 0
     caches: CacheSummary | None = None
     live: dict[str, LiveSummary] = field(default_factory=dict)  # by endpoint
+    refusals: tuple[Refused, ...] = ()  # errors by endpoint, reason and whose limit it was
 
     def to_json(self) -> str:
         """One JSON document; NaN and infinities never occur in it."""
@@ -282,6 +286,7 @@ def summarise(
         events=runs[0].happenings,
         caches=caches_of([run.savings for run in runs]),
         live=live_of([run.live for run in runs]),
+        refusals=refusals_of([run.refusals for run in runs]),
         by_label={
             label: {word: _slice([m.by_label[label][word] for m in measures], seconds) for word in words}
             for label, words in measures[0].by_label.items()

@@ -14,7 +14,25 @@ from sim.report.tables import Cell, Table
 def extra_tables(summary: Summary, label: str | None = None) -> tuple[Table, ...]:
     """Those that the summary has something for; ``label`` is the option's, by default its policy."""
     under = label or summary.policy
-    return (*_caches(summary, under), *_live(summary, under))
+    return (*_refusals(summary, under), *_caches(summary, under), *_live(summary, under))
+
+
+def _refusals(summary: Summary, under: str) -> Iterator[Table]:
+    """Which limit refused, and whose it is."""
+    if not summary.refusals:
+        return
+    rows = tuple(
+        (
+            Cell(one.endpoint),
+            Cell(str(one.status)),
+            Cell(words.reason(one.reason)),
+            Cell("-" if one.status != 429 else f"shared {one.scope}" if one.scope else "the endpoint's own"),
+            _row("", one.calls, words.count, words.count_interval)[1],
+        )
+        for one in summary.refusals
+    )
+    head = ("endpoint", "status", "because of", "whose limit", "calls a run")
+    yield Table(f"Calls that came back with an error under {under}, by the limit they met", head, rows)
 
 
 def _caches(summary: Summary, under: str) -> Iterator[Table]:

@@ -63,7 +63,35 @@ _CRITERIA = {
 }
 
 
+REASONS = {
+    "RPM": "requests a minute",
+    "INPUT_TPM": "input tokens a minute",
+    "RPD": "requests a day",
+    "RESERVATION": "the reservation's window is full",
+    "QUEUE_FULL": "its queue is full",
+    "CONTEXT": "the prompt does not fit",
+    "CONTENTION": "shared capacity is pressed",
+    "OUTAGE": "outage",
+    "SERVER_ERROR": "server error",
+    "CONCURRENT": "calls under way at once",
+    "ENQUEUED_TOKENS": "input tokens under way",
+    "SPEND_RATE": "spend in ten minutes",
+    "BILLING_CAP": "spend in the month",
+    "INSTANCE_LOST": "its instance was lost",
+    "JOB_TOKENS": "longer than batch jobs may hold",
+    "SESSIONS": "Live sessions open at once",
+    "SESSION_LENGTH": "the Live session's longest time",
+    "CUT_OFF": "cut off by an outage",
+    "CUT_OFF_BILLED": "cut off by an outage, billed",
+}
+
+
 # --- plain numbers ----------------------------------------------------------------------------
+
+
+def reason(name: str) -> str:
+    """Why a call came back, by the name of a `Reason`."""
+    return REASONS.get(name, name.lower().replace("_", " "))
 
 
 def usd(value: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sim.outcome.jobs import JobSummary
+from sim.outcome.refusals import Refused
 from sim.outcome.spread import Spread
 from sim.outcome.summary import (
     AuditSummary,
@@ -28,6 +29,7 @@ TABLES = {
     "Load": LoadSummary,
     "Caches": CacheSummary,
     "Live": LiveSummary,
+    "Errors": Refused,
     "Costs": CostSummary,
     "Bill": BillSummary,
     "Curves": Curve,
