@@ -80,7 +80,8 @@ class CallPrices:
             return np.where(long, above_it, self._known(sold_by, unit, on, 0)).astype(np.int64)
 
         prompt = cheaper = np.zeros(len(everybody), np.int64)
-        for unit, tokens in prompts.by_unit(everybody, prompts.total, prompts.cached).items():
+        cached = np.zeros_like(prompts.cached) if self._caches else prompts.cached  # else the run finds them
+        for unit, tokens in prompts.by_unit(everybody, prompts.total, cached).items():
             prompt = prompt + tokens * price(unit) if tokens.any() else prompt
         if self._caches:
             cheaper = price("input") - price("cached_input")

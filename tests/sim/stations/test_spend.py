@@ -98,6 +98,16 @@ def test_services_cut_short_are_booked_in_part():
     assert (records.attempts.reason == Reason.SPEND_RATE).any()
 
 
+def test_what_a_context_cache_does_not_hold_is_booked_at_the_full_price():
+    """Cached shares drawn with a class mean nothing where a cache is simulated."""
+    cache = {"kind": "implicit", "min_tokens": 1, "life_s": 1.0, "hit_chance": 0.9}
+    shop = {"buy": "payg", "model": FLASH, "context_cache": cache, "limits": {"usd_per_month": 0.1}}
+    chat = evenly(1.0, input_tokens=exponential(2_000), output_tokens=constant(1), cached_share=0.4)
+    for seed in range(3):
+        records, _ = audited(scenario({"a": shop}, {"x": chat}, seed=seed))
+        assert (records.attempts.reason == Reason.BILLING_CAP).any()
+
+
 def test_a_price_that_is_not_known_is_said():
     spec = scenario({"a": payg(limits={"usd_per_month": 5.0})}, {"x": request_class(1.0)})
     with pytest.raises(InputError, match=r"endpoints\.a: a limit on spending needs the price"):
