@@ -15,6 +15,7 @@ from rich.table import Table
 from profiles.errors import InputError
 from profiles.files import write_atomically
 from sim.commands.cli import JobsOption, JsonOption, ReplicationsOption, ScenarioArg, SeedOption, SetOption
+from sim.experiments.bounds import best_possible
 from sim.experiments.frontier import Comparison, Point, comparison
 from sim.experiments.plan import routings
 from sim.experiments.study import compare
@@ -59,13 +60,20 @@ def compare_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the frontier and who pays as a page.")
     ] = None,
+    bounds: Annotated[
+        bool,
+        typer.Option(
+            help="Also run oracles, for each policy's distance to the best possible (three more runs)."
+        ),
+    ] = True,
 ) -> None:
     """Compare routing policies on the same traffic: paired differences and the Pareto frontier."""
     load_named_files()
     own = [load_policy_file(spec) for spec in policy_files or ()]
     changes = [f"seed={seed}"] * (seed is not None) + [f"replications={replications}"] * bool(replications)
     spec = load_scenario(scenario, [*(overrides or ()), *changes])
-    found = comparison(compare(spec, asked_routings(spec, policies or (), own), jobs=max(jobs, 1)))
+    runs = compare(spec, asked_routings(spec, policies or (), own), jobs=max(jobs, 1))
+    found = comparison(runs, best_possible(spec, jobs=max(jobs, 1)) if bounds else None)
     if html is not None:
         from sim.report.frontier import frontier_figure, payers_figure
         from sim.report.page import figures_page
@@ -106,6 +114,8 @@ def print_comparison(found: Comparison) -> None:
     console.print(_standings(found))
     if len(found.points) > 1:
         console.print(_against(found))
+    if found.best:
+        console.print(_from_best(found))
     console.print(_payers(found))
     console.print(
         "Frontier: no other policy is at least as good on all four figures and better on one. "
@@ -155,6 +165,26 @@ def _payers(found: Comparison) -> Table:
         shares = (f"{point.paid_by[name]:.0%}" if name in point.paid_by else "-" for name in names)
         table.add_row(escape(point.label), *shares)
     return table
+
+
+def _from_best(found: Comparison) -> Table:
+    """How far each policy is from what an oracle reaches, which knows every request's future."""
+    title = "Distance to the best possible: an oracle that knows each request's future, one a figure"
+    table = Table(title=title, title_justify="left")
+    heads = {"usd_per_month": "cost a month", "e2e_p95_s": "e2e p95", "adequate_share": "adequate"}
+    for column in ("policy", *(heads[name] for name in found.best)):
+        table.add_column(column)
+    table.add_row("the best possible", *(_reached(found.best[name]) for name in found.best))
+    for point in found.points:
+        gaps = point.from_best.values()
+        cells = (words.both(words.difference(gap), words.difference_interval(gap)) for gap in gaps)
+        table.add_row(escape(point.label), *cells)
+    return table
+
+
+def _reached(found: Estimate) -> str:
+    write = {"USD/month": words.money, "s": words.seconds}.get(found.unit, words.share)
+    return write(found)
 
 
 def _against(found: Comparison) -> Table:

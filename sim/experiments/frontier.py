@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ class Point:
     requirements: tuple[Requirement, ...]
     compliant: bool  # every requirement is met, none unknown
     dominated_by: tuple[str, ...] | None  # no worse anywhere and better somewhere; None: a figure is unknown
+    from_best: dict[str, Estimate] = field(default_factory=dict)  # this minus the best possible
 
     @property
     def on_frontier(self) -> bool | None:
@@ -54,6 +55,7 @@ class Comparison:
     baseline: str
     replications: int
     points: tuple[Point, ...]
+    best: dict[str, Estimate] = field(default_factory=dict)  # what an oracle reaches, figure by figure
 
     def to_json(self) -> str:
         """One JSON document; unknown figures are null."""
@@ -61,16 +63,21 @@ class Comparison:
         return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def comparison(runs: Mapping[str, StudyRun]) -> Comparison:
-    """What `sim.experiments.study.compare` ran, judged. The frontier is that of the point estimates."""
+def comparison(runs: Mapping[str, StudyRun], best: Mapping[str, StudyRun | None] | None = None) -> Comparison:
+    """What `sim.experiments.study.compare` ran, judged. The frontier is that of the point estimates.
+
+    ``best`` are the oracles of `sim.experiments.bounds`, by the figure that each of them makes the best of.
+    """
+    known = {name: run for name, run in (best or {}).items() if run is not None}
     baseline = next(iter(runs.values()))
     figures = {label: figures_of(run) for label, run in runs.items()}
     points = tuple(
-        _point(label, run, baseline, figures[label], dominators(label, figures))
+        _point(label, run, baseline, figures[label], dominators(label, figures), known)
         for label, run in runs.items()
     )
     first = baseline.summary
-    return Comparison(COMPARISON_SCHEMA, first.scenario, points[0].label, first.replications, points)
+    reached = {name: figures_of(run)[name] for name, run in known.items()}
+    return Comparison(COMPARISON_SCHEMA, first.scenario, points[0].label, first.replications, points, reached)
 
 
 def figures_of(run: StudyRun) -> dict[str, Estimate]:
@@ -112,6 +119,7 @@ def _point(
     baseline: StudyRun,
     figures: dict[str, Estimate],
     dominated_by: tuple[str, ...] | None,
+    best: Mapping[str, StudyRun],
 ) -> Point:
     scenario = run.world.scenario
     asked = requirements(run.summary, scenario)
@@ -124,6 +132,7 @@ def _point(
         requirements=asked,
         compliant=all(requirement.met for requirement in asked),
         dominated_by=dominated_by,
+        from_best={name: _difference(run, oracle, name) for name, oracle in best.items()},
     )
 
 
@@ -140,9 +149,12 @@ def _paid_by(run: StudyRun) -> dict[str, float]:
 
 
 def _differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
-    return {
-        name: difference_of(run, baseline, partial(_figure, name=name), unit) for name, unit, _ in CRITERIA
-    }
+    return {name: _difference(run, baseline, name) for name, _, _ in CRITERIA}
+
+
+def _difference(run: StudyRun, other: StudyRun, name: str) -> Estimate:
+    unit = next(unit for each, unit, _ in CRITERIA if each == name)
+    return difference_of(run, other, partial(_figure, name=name), unit)
 
 
 def _figure(result: RunResult, name: str) -> float | None:

@@ -25,9 +25,21 @@ def frontier_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
             figure.add_trace(_marker(point, name, colour, first=column == 1), row=1, col=column)
         figure.update_xaxes(title_text="USD a month", tickprefix="$", tickformat="~s", row=1, col=column)
         figure.update_yaxes(title_text=title, tickformat=form, rangemode=zero, row=1, col=column)
+        _mark_best(figure, found, name, column, ink.text)
     lay_out(figure, ink, right=20)
     figure.update_layout(showlegend=True, legend=LEGEND)
-    return describe(figure, " ".join(_said(point) for point in found.points))
+    said = ["Dotted: the best possible, of an oracle that knows each request's future."] if found.best else []
+    return describe(figure, " ".join([*said, *(_said(point) for point in found.points)]))
+
+
+def _mark_best(figure: go.Figure, found: Comparison, name: str, column: int, colour: str) -> None:
+    """Lines at the least cost and the best of the other figure that any routing could reach."""
+    line = {"dash": "dot", "width": 1, "color": colour}
+    cost, other = (found.best.get(each) for each in ("usd_per_month", name))
+    if cost is not None and cost.value is not None:
+        figure.add_vline(x=cost.value, line=line, row=1, col=column)
+    if other is not None and other.value is not None:
+        figure.add_hline(y=other.value, line=line, row=1, col=column)
 
 
 def _marker(point: Point, name: str, colour: str, *, first: bool) -> go.Scatter:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import sim.policies.base as register
 from profiles.errors import InputError
 from sim.commands.compare_cli import app, asked_routings, read_routing
+from sim.experiments.bounds import best_possible
 from sim.experiments.frontier import CRITERIA, comparison, dominators
 from sim.experiments.study import compare
 from sim.outcome.stats import Estimate
@@ -231,6 +232,30 @@ def test_the_command_compares(tmp_path, scenario, mine, as_json):
     else:
         assert "static {endpoint: pro}, on the same traffic" in result.stdout
         assert all(word in result.stdout for word in ("cheapest", "Mine", "frontier", "$"))
+
+
+def test_each_policy_is_shown_its_distance_to_the_best_possible(scenario):
+    """Nobody hinders anybody here, so no policy beats an oracle on what that one minimises."""
+    routings = {"pro": {"policy": "static", "endpoint": "pro"}, "cheapest": {"policy": "cheapest"}}
+    found = comparison(compare(scenario, routings), best_possible(scenario))
+    assert list(found.best) == ["usd_per_month", "e2e_p95_s", "adequate_share"]
+    for point in found.points:
+        assert list(point.from_best) == list(found.best)
+        for name, gap in point.from_best.items():
+            own, best = point.figures[name].value, found.best[name].value
+            if name != "e2e_p95_s":  # a quantile is pooled, its differences are paired
+                assert gap.value == pytest.approx(own - best, abs=1e-6)
+            assert gap.value <= 1e-9 if name == "adequate_share" else gap.value >= -1e-9
+    assert found.points[0].from_best["adequate_share"].value == pytest.approx(0.0)  # Pro is the ablest
+    unpriced = scenario.model_copy(update={"endpoints": {"own": own_instances()}})
+    unpriced = unpriced.model_copy(update={"routing": {"policy": "static", "endpoint": "own"}})
+    assert best_possible(unpriced)["usd_per_month"] is None  # no list price: no bound, not 0
+
+
+def own_instances():
+    from sim.scenario.spec import Instances
+
+    return Instances.model_validate({"buy": "instances", "latency": {"kind": "constant", "value": 1.0}})
 
 
 def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):
