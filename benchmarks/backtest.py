@@ -39,7 +39,9 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
+REPLICATIONS = 5  # of a prediction; a machine has no luck of its own
 CALIBRATION = (600, 150)  # calls at light load, and of a step of the ladder
+PATIENCE_S = 7_200.0  # nobody gives up: the services know no timeouts
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
 CATALOG = load_catalog()
 PROFILE = CATALOG.model(MODEL, DAY)
@@ -125,7 +127,8 @@ def calibrate(variant, seed):
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
     light = (calls, 0.15 * variant.capacity_per_s, INPUTS, ANSWERS, ("low",))
     options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls,
-                      past_saturation=variant.station)  # fmt: skip
+                      past_saturation=variant.station,
+                      timeout_s=PATIENCE_S)  # fmt: skip
     samples, result = in_virtual_time(measured(make_plan(options, targets), variant.make(seed)))
     fit = fit_model(MODEL, samples, PROFILE.latency.law, sure=False)
     return measured_profile(PROFILE, fit, "0" * 64, DAY), fit, samples, result
@@ -140,7 +143,7 @@ def offered(variant, share, seed, calls):
     )
     rows = [Arrival(at, MODEL, size, answer, "low") for at, size, answer in sizes]
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
-    plan = replay_plan(rows, targets)
+    plan = replay_plan(rows, targets, timeout_s=PATIENCE_S)
     return in_virtual_time(
         measured(plan, variant.make(500 + 31 * seed + round(10 * share)), max_in_flight=100_000, pauses=False)
     )[0]
@@ -163,7 +166,7 @@ def judge(name, seed, calls=6_000, verbose=False):
     catalog = dataclasses.replace(CATALOG, models=dict(CATALOG.models) | {PROFILE.name: profile})
     rows = []
     for share in SHARES:
-        setting = Setting(endpoint, phase_s, replications=8, seed=seed)
+        setting = Setting(endpoint, phase_s, replications=REPLICATIONS if station is None else 1, seed=seed)
         found = backtest(offered(variant, share, seed, calls), MODEL, catalog, setting)
         if verbose:
             print(f"--- {name}, {share:.0%}\n{table(found)}")

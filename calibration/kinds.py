@@ -1,9 +1,10 @@
 """Noise of prefill and pace together as a Gaussian mixture, where the data want more than body and tail.
 
 The simple law (`mixture`: lognormal bodies with a tail each, one correlation) is itself such a mixture, of
-four kinds of calls. It is kept unless a free mixture of one to five kinds foretells calls it has not seen
-clearly better: five blocks of time are left out in turn, and the log density of the left-out calls decides.
-A free mixture shows skew, tails of their own width, and calls that are slow throughout.
+four kinds of calls. It is kept unless a free mixture of two to five kinds foretells calls it has not seen
+clearly better: five blocks of time are left out in turn, and the log density of the left-out calls decides;
+among free mixtures the one that foretells best is taken. A free mixture shows skew, tails of their own width,
+and calls that are slow throughout.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from profiles.latency import CallKind
 MAX_KINDS = 5
 MIN_CALLS = 60  # fewer cannot tell a kind from chance
 _FOLDS = 5
-_WORTH = 4.0  # log density of all left-out calls together by which a larger mixture must be better
+_WORTH = 4.0  # log density of all left-out calls together by which a mixture must beat the simple law
 _ROUNDS = 120
 _CLOSE = 1e-6
 _FLOOR = 0.02  # least spread of a kind
@@ -68,14 +69,15 @@ def choose(logs: Floats, simple: Mixture | None) -> tuple[CallKind, ...]:
     if len(logs) < MIN_CALLS or simple is None:
         return ()
     folds = np.arange(len(logs)) * _FOLDS // len(logs)
-    best, score = 0, _held_out(logs, folds, 0)
+    plain = _held_out(logs, folds, 0)
+    best, score = 0, -np.inf
     for k in range(2, MAX_KINDS + 1):
         tried = _held_out(logs, folds, k)
-        if tried > score + _WORTH:
+        if tried > score:
             best, score = k, tried
-        elif k > best + 1:  # two in a row that were not worth it
+        elif k > best + 1:  # two in a row that were no better
             break
-    return fitted(logs, best).kinds if best else ()
+    return fitted(logs, best).kinds if score > plain + _WORTH else ()
 
 
 def _held_out(logs: Floats, folds: NDArray[np.int64], k: int) -> float:

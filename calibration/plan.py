@@ -273,7 +273,8 @@ def cached_text(model: str, tokens: int, nonce: str) -> str:
 
 
 def _words(count: int) -> str:
-    return " ".join(WORDS[i % len(WORDS)] for i in range(count))
+    rounds, more = divmod(count, len(WORDS))  # whole rounds are repeated, not made word by word
+    return " ".join([" ".join(WORDS)] * rounds + list(WORDS[:more]))
 
 
 def _bytes(request: PlannedRequest) -> int:

@@ -6,11 +6,12 @@ the time between two moments of a call is linear in what happened meanwhile::
 
     seconds = a (steps + prompts read) + b (tokens given to the batch) + (tokens read) / rate
 
-and the tokens that another sequence was given meanwhile say how often it was in the batch. Two kinds of
-rows tell the three figures apart: from the first chunk to the last, and from the request to the first
-chunk of calls that did not wait for a place. The batch's cap is the most calls that were decoded at once for
-a good while where more were in flight; the queue's bound is how many more were in flight when calls were
-refused.
+and the tokens given to the batch come from a clock of steps: between two moments at which a sequence comes
+or goes a step lasts alike, so figures that are nearly right say how many steps lie between any two moments,
+and rows that count them better give better figures. Two kinds of rows tell the three figures apart: from the
+first chunk to the last, and from the request to the first chunk of calls that did not wait for a place. The
+batch's cap is the most calls that were decoded at once for a good while where more were in flight; the
+queue's bound is how many more were in flight when calls were refused.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def fit_station(samples: Sequence[Sample], model: str, instances: int = 1) -> St
             f"{model}: {len(calls.sent_s)} served calls; a machine needs {MIN_CALLS} and a --ladder"
         )
     cap, met = _cap(calls, instances)
-    figures, error = np.zeros(3), 0.0
+    figures, error = np.array([1.0, 0.0, 0.0]), 0.0  # at first, time goes by as if steps were alike
     for _ in range(_ROUNDS):  # when calls began to decode depends on the figures, a little
         figures, error = _regress(calls, figures, cap, instances)
         calls = _begun_by(calls, figures, instances)
@@ -134,25 +135,52 @@ def _begun(calls: _Calls) -> _Calls:
 
 
 def _begun_by(calls: _Calls, figures: Floats, instances: int) -> _Calls:
-    """The same by the figures of the machine and by what happened between its first token and first chunk."""
-    steps = np.maximum(calls.head - 1, 0)
-    return _from(calls, _covariates(calls, steps, calls.began_s, calls.first_s, instances) @ figures)
+    """The same by the clock of steps: the first chunk came so many steps after the first token."""
+    clock = _step_clock(calls, figures, instances)
+    steps = clock.steps(calls.first_s) - np.maximum(calls.head - 1, 0)
+    return _from(calls, calls.first_s - clock.moments(steps))
 
 
 def _from(calls: _Calls, before_s: Floats) -> _Calls:
     return replace(calls, began_s=np.maximum(calls.first_s - before_s, calls.sent_s + 1e-6))
 
 
-def _decoded_meanwhile(calls: _Calls, begin_s: Floats, end_s: Floats, instances: int) -> Floats:
-    """Tokens that the other sequences of a call's machine were given between two moments."""
-    found = np.empty(len(begin_s))
-    spans_s = np.maximum(calls.last_s - calls.began_s, 1e-9)
-    for i, (begin, end) in enumerate(zip(begin_s, end_s, strict=True)):
-        overlap = np.minimum(calls.last_s, end) - np.maximum(calls.began_s, begin)
-        shares = np.clip(overlap / spans_s, 0.0, 1.0)
-        shares[i] = 0.0
-        found[i] = float(shares @ calls.made) / instances
-    return found
+@dataclass(frozen=True)
+class _StepClock:
+    """Steps a machine has made, and tokens it has given, against time."""
+
+    times_s: Floats
+    made: Floats
+    given: Floats
+
+    def steps(self, at_s: Floats) -> Floats:
+        """Steps made by each moment."""
+        return np.asarray(np.interp(at_s, self.times_s, self.made))
+
+    def moments(self, steps: Floats) -> Floats:
+        """When so many steps had been made."""
+        return np.asarray(np.interp(steps, self.made, self.times_s))
+
+    def tokens(self, steps: Floats, begin_s: Floats, end_s: Floats) -> Floats:
+        """Tokens given to the batch in ``steps`` steps that lie between two moments."""
+        made = self.steps(end_s) - self.steps(begin_s)
+        given = np.interp(end_s, self.times_s, self.given) - np.interp(begin_s, self.times_s, self.given)
+        return np.asarray(steps * given / np.maximum(made, 1e-9))
+
+
+def _step_clock(calls: _Calls, figures: Floats, instances: int) -> _StepClock:
+    """The clock that the figures imply: a step is longer beside more sequences, and a read holds it."""
+    n = len(calls.began_s)
+    reads_s = np.minimum(figures[0] + calls.prompt * figures[2], calls.began_s - calls.sent_s)
+    moments = np.concatenate([calls.began_s, calls.last_s, calls.began_s - reads_s, calls.began_s])
+    changes = np.zeros((4 * n, 2))
+    changes[:, 0], changes[:, 1] = np.repeat([1, -1, 0, 0], n), np.repeat([0, 0, 1, -1], n)
+    order = np.argsort(moments, kind="stable")
+    running, reading = np.cumsum(changes[order], axis=0)[:-1].T / instances
+    speed = np.clip(1 - reading, 0.0, 1.0) / np.maximum(figures[0] + figures[1] * running, 1e-9)
+    made = np.diff(moments[order]) * speed * (running > 0)
+    both = np.cumsum(np.column_stack([made, made * running]), axis=0)
+    return _StepClock(moments[order], *np.concatenate([np.zeros((1, 2)), both]).T)
 
 
 def _read_meanwhile(calls: _Calls, begin_s: Floats, end_s: Floats, instances: int) -> tuple[Floats, Floats]:
@@ -166,12 +194,15 @@ def _read_meanwhile(calls: _Calls, begin_s: Floats, end_s: Floats, instances: in
 def _regress(calls: _Calls, figures: Floats, cap: int, instances: int) -> tuple[Floats, float]:
     """Seconds of a step alone, of a sequence more and of a token read, and the median relative error."""
     after = np.flatnonzero(calls.made - calls.head >= _LONG)
-    x = _covariates(calls, calls.made - calls.head, calls.first_s, calls.last_s, instances)[after]
+    clock = _step_clock(calls, figures, instances)
+    later = (calls.made - calls.head, calls.first_s, calls.first_s, calls.last_s)
+    x = _covariates(calls, clock, later, instances)[after]
     y = (calls.last_s - calls.first_s)[after]
     early = np.flatnonzero(_met(calls) <= 1)  # they waited for nobody
     if len(early) < MIN_CALLS:
         early = np.flatnonzero(_met(calls) <= max(1, cap * instances // 2))  # they found a place at once
-    reading = _covariates(calls, calls.head - 1, calls.sent_s, calls.first_s, instances)[early]
+    before = (np.maximum(calls.head - 1, 0), calls.sent_s, calls.began_s, calls.first_s)
+    reading = _covariates(calls, clock, before, instances)[early]
     reading -= _done_before(calls, figures)[early] / instances
     x, y = np.concatenate([x, reading]), np.concatenate([y, (calls.first_s - calls.sent_s)[early]])
     rows = x[y > 0] / y[y > 0, None]
@@ -197,11 +228,17 @@ def _done_before(calls: _Calls, figures: Floats) -> Floats:
     return np.column_stack([share - 0.5 * half_a_step, -0.5 * half_a_step * _met(calls), tokens])
 
 
-def _covariates(calls: _Calls, steps: Floats, begin_s: Floats, end_s: Floats, instances: int) -> Floats:
-    """Steps and reads, tokens given to the batch, tokens read, in a stretch of each call."""
-    given = _decoded_meanwhile(calls, begin_s, end_s, instances)
+def _covariates(
+    calls: _Calls, clock: _StepClock, stretch: tuple[Floats, Floats, Floats, Floats], instances: int
+) -> Floats:
+    """Steps and reads, tokens given to the batch, tokens read, in a stretch of each call.
+
+    A stretch is its decode steps, when it begins, when the first of those steps does, and when it ends.
+    """
+    steps, begin_s, decoding_s, end_s = stretch
+    given = clock.tokens(steps, decoding_s, end_s)
     reads, tokens = _read_meanwhile(calls, begin_s, end_s, instances)
-    return np.column_stack([steps + reads, steps + given, tokens])
+    return np.column_stack([steps + reads, given, tokens])
 
 
 def _met(calls: _Calls) -> Floats:

@@ -141,6 +141,7 @@ class Service:
         if marks is None:
             return Measurement("failed", end_s=0.02, code=503, status="UNAVAILABLE", billed=False)
         first, last = marks[0] - start, marks[1] - start
+        assert last <= request.timeout_s, "this service knows no client that gives up"
         head = Totals(thoughts, min(CHUNK, answer))
         whole = Totals(thoughts, answer)
         chunks = 1 + math.ceil(max(0, answer - CHUNK) / CHUNK)

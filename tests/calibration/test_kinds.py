@@ -65,6 +65,28 @@ def test_skew_shows_in_the_quantiles():
         assert np.quantile(drawn[:, 0], level) == pytest.approx(np.log(gamma(4).ppf(level) / 4), abs=0.08)
 
 
+def slowed(body, rng, share=0.03):
+    """A body with a Pareto tail of slow calls, which no Gaussian mixture is."""
+    return np.where(rng.random(len(body)) < share, 2.5 * (1 + rng.pareto(3.5, len(body))), 1.0) * body
+
+
+FOREIGN = {
+    "gamma": lambda rng, n: slowed(rng.gamma(8, 1 / 8, n), rng),
+    "weibull": lambda rng, n: slowed(rng.weibull(3.0, n), rng),
+    "two paths": lambda rng, n: np.where(rng.random(n) < 0.3, 1.8, 0.8) * np.exp(rng.logistic(0, 0.05, n)),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_laws_of_other_families_are_met_at_the_quantiles_that_plans_ask_for(name):
+    seen = np.log(FOREIGN[name](np.random.default_rng(1), 1_500))
+    paces = 0.1 * np.random.default_rng(2).standard_normal(len(seen))
+    drawn = of_kinds(100_000, 3, choose(np.column_stack([seen, paces]), SIMPLE))[:, 0]
+    for level, tolerance in ((0.5, 0.03), (0.9, 0.04), (0.95, 0.04), (0.99, 0.07)):
+        ratio = np.exp(np.quantile(drawn, level) - np.quantile(seen, level))
+        assert ratio == pytest.approx(1, abs=tolerance), level
+
+
 def test_paces_nobody_saw_do_not_bend_the_rest():
     logs = of_kinds(1500, 3, SLOW)
     logs[::3, 1] = np.nan

@@ -38,11 +38,11 @@ def test_speed_and_cap_are_found(ladder):
     found = fit_station(ladder, "m")
     assert found.max_batch == 6
     assert found.max_batch_seen
-    assert found.intercept_s == pytest.approx(0.012, rel=0.1)
-    assert found.intercept_s + 6 * found.per_sequence_s == pytest.approx(0.012 + 6 * 0.0009, rel=0.08)
-    assert found.prefill_tokens_per_s == pytest.approx(20_000, rel=0.25)
+    assert found.intercept_s == pytest.approx(0.012, rel=0.005)
+    assert found.intercept_s + 6 * found.per_sequence_s == pytest.approx(0.012 + 6 * 0.0009, rel=0.002)
+    assert found.prefill_tokens_per_s == pytest.approx(20_000, rel=0.01)
     assert found.queue_limit is None
-    assert found.relative_error < 0.05
+    assert found.relative_error < 0.005
 
 
 def test_a_queue_that_refuses_has_a_bound(target):
