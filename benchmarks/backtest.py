@@ -1,6 +1,6 @@
 """Calibrate a service of another making at light load and a ladder; predict it at 30, 60, 90 % of capacity.
 
-    python benchmarks/backtest.py [variant ...] [--seeds 3]
+    python benchmarks/backtest.py [variant ...] [--seeds 3] [--calls 8000] [--light 3000] [--rung 400]
 
 Everything runs in virtual time: the probe, the plan, the ladder, the fit, the profile and the backtest are
 the product's own, the service is `tests/calibration/other_service.py`. Asked of each prediction: p50 within
@@ -40,7 +40,7 @@ DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
 REPLICATIONS = 5  # of a prediction; a machine has no luck of its own
-CALIBRATION = (600, 150)  # calls at light load, and of a step of the ladder
+CALIBRATION = (3_000, 400)  # calls at light load, and of a step of the ladder
 PATIENCE_S = 7_200.0  # nobody gives up: the services know no timeouts
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
 CATALOG = load_catalog()
@@ -121,9 +121,9 @@ async def measured(plan, service, **limits):
     return stored, result
 
 
-def calibrate(variant, seed):
+def calibrate(variant, seed, sizes=None):
     """The profile that the light load and the ladder give, and the samples."""
-    calls, ladder_calls = CALIBRATION
+    calls, ladder_calls = sizes or CALIBRATION
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
     light = (calls, 0.15 * variant.capacity_per_s, INPUTS, ANSWERS, ("low",))
     options = Options((MODEL,), *light, seed=seed, ladder=variant.ladder, ladder_calls=ladder_calls,
@@ -149,10 +149,10 @@ def offered(variant, share, seed, calls):
     )[0]
 
 
-def judge(name, seed, calls=6_000, verbose=False):
+def judge(name, seed, calls=8_000, verbose=False, sizes=None):
     """Rows (share, figure, error, tolerance, verdict) of one variant and seed."""
     variant = VARIANTS[name]
-    profile, fit, samples, result = calibrate(variant, seed)
+    profile, fit, samples, result = calibrate(variant, seed, sizes)
     station = fit_station(samples, MODEL) if variant.station else None
     endpoint, phase_s = {"buy": "payg"} if station is None else station.endpoint, 0.0
     if variant.limited:
@@ -178,14 +178,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("variants", nargs="*", default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--calls", type=int, default=6_000)
+    parser.add_argument("--calls", type=int, default=8_000, help="of a run that is predicted")
+    parser.add_argument("--light", type=int, default=CALIBRATION[0], help="calls at light load")
+    parser.add_argument("--rung", type=int, default=CALIBRATION[1], help="calls of a step of the ladder")
     parser.add_argument("--verbose", action="store_true")
     asked = parser.parse_args()
     missed = 0
     for name in asked.variants:
         for seed in range(1, asked.seeds + 1):
             began = time.perf_counter()
-            rows = judge(name, seed, asked.calls, asked.verbose)
+            rows = judge(name, seed, asked.calls, asked.verbose, (asked.light, asked.rung))
             outside = [(s, r) for s, r in rows if r.error is None or abs(r.error) > r.tolerance]
             differs = [(s, r) for s, r in outside if r.verdict == "differs"]
             missed += len(outside)

@@ -22,7 +22,7 @@ MAX_KINDS = 5
 MIN_CALLS = 60  # fewer cannot tell a kind from chance
 _FOLDS = 5
 _WORTH = 4.0  # log density of all left-out calls together by which a mixture must beat the simple law
-_ROUNDS = 120
+_TRIED, _ROUNDS = 15, 120  # of climbing from each start, and from the better one
 _CLOSE = 1e-6
 _FLOOR = 0.02  # least spread of a kind
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -114,8 +114,8 @@ def simple(prefill: Fitted, pace: Fitted, rho: float, medians: Floats | None = N
 
 def fitted(logs: Floats, k: int) -> Mixture:
     """The likeliest mixture of ``k`` kinds, by expectation and maximisation from the better of two starts."""
-    tries = [_climb(logs, start) for start in _starts(logs, k)]
-    return max(tries, key=lambda law: float(law.log_density(logs).sum()))
+    tries = [_climb(logs, _maximised(logs, start, None), _TRIED) for start in _starts(logs, k)]
+    return _climb(logs, max(tries, key=lambda law: float(law.log_density(logs).sum())), _ROUNDS)
 
 
 def _starts(logs: Floats, k: int) -> list[Floats]:
@@ -128,9 +128,9 @@ def _starts(logs: Floats, k: int) -> list[Floats]:
     return [np.eye(k)[member] for member in (equal, np.searchsorted(edges, rank, side="right"))]
 
 
-def _climb(logs: Floats, member: Floats) -> Mixture:
-    law, before = _maximised(logs, member, None), -np.inf
-    for _ in range(_ROUNDS):
+def _climb(logs: Floats, law: Mixture, rounds: int) -> Mixture:
+    before = -np.inf
+    for _ in range(rounds):
         parts = law.log_parts(logs)
         density = np.logaddexp.reduce(parts, axis=1)
         total = float(density.sum())
