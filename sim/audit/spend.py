@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from sim.audit.money import tokens_again
 from sim.audit.result import Check
+from sim.audit.tools import fees_again
 from sim.records import Lane, Records
 from sim.scenario.spec import Limits, Provisioned, Scenario
 from sim.world.places import Place, World, resolve
@@ -30,13 +31,22 @@ def spend_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     ]
     if not capped:
         return
-    usd = tokens_again(records, scenario, catalog)[0] / _PICO
+    met = [_rows(records, world, place) for place in world.places if _is_capped(place, world)]
+    booked = np.zeros(len(records.attempts), dtype=bool)
+    booked[np.concatenate(met)] = True
+    fees = fees_again(records, scenario, catalog, records.attempts.free_s, booked)[0]
+    usd = (tokens_again(records, scenario, catalog)[0] + fees) / _PICO
     for place in world.places:
         yield from _checks(records, usd, [_rows(records, world, place)], place.limits, place.name, scenario)
     for name, limits in world.scopes.items():
         sharers = [_rows(records, world, place) for place in world.places if name in place.scopes]
         if sharers:
             yield from _checks(records, usd, sharers, limits, f"shared {name}", scenario)
+
+
+def _is_capped(place: Place, world: World) -> bool:
+    """Whether what calls cost at a place is booked against any cap."""
+    return any(_caps(limits) for limits in (place.limits, *(world.scopes[name] for name in place.scopes)))
 
 
 def _caps(limits: Limits) -> bool:

@@ -14,7 +14,7 @@ from profiles.catalog import Catalog
 from profiles.prices import FreeAllowance
 from profiles.schema import ModelProfile
 from sim.audit.prices import flat_price, side_price
-from sim.records import Outcome, Records
+from sim.records import Outcome, Reason, Records
 from sim.scenario.spec import Scenario
 
 Ints = NDArray[np.int64]
@@ -22,19 +22,30 @@ Ints = NDArray[np.int64]
 _FREE = (Outcome.THROTTLED, Outcome.REJECTED, Outcome.FAILED)
 
 
-def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[Ints, NDArray[np.bool_]]:
-    """Picodollars of tools of each attempt, and which have an unknown price."""
+def fees_again(
+    records: Records,
+    scenario: Scenario,
+    catalog: Catalog,
+    order_s: NDArray[np.float64] | None = None,
+    only: NDArray[np.bool_] | None = None,
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Picodollars of tools of each attempt, and which have an unknown price.
+
+    Free units go by ``order_s`` (left out: as calls were sent), to the attempts in ``only`` (left out: all).
+    """
+    order_s = records.attempts.send_s if order_s is None else order_s
+    billed = _billed(records) if only is None else only & _billed(records)
     attempts, tools = records.attempts, records.workload.tools
     amount, unknown = np.zeros(len(attempts), dtype=np.int64), np.zeros(len(attempts), dtype=bool)
     purses: dict[tuple[str, str, str], int] = {}
-    _embed(records, scenario, catalog, amount, unknown)
+    _embed(records, scenario, catalog, billed, amount, unknown)
     for tool, asked in tools.items():
         if tool == "embedding":
             continue
-        used = (asked[attempts.request] > 0) & np.isfinite(attempts.begin_s)
-        for row in sorted(np.flatnonzero(used).tolist(), key=lambda k: (attempts.send_s[k], k)):
+        used = (asked[attempts.request] > 0) & billed
+        for row in sorted(np.flatnonzero(used).tolist(), key=lambda k: (order_s[k], k)):
             endpoint = scenario.endpoints[records.endpoint_names[attempts.endpoint[row]]]
-            if endpoint.model is None or attempts.outcome[row] in _FREE:
+            if endpoint.model is None:
                 continue
             model = catalog.model(endpoint.model, scenario.prices_on)
             on = _day(scenario, float(attempts.send_s[row]))
@@ -55,16 +66,27 @@ def fees_again(records: Records, scenario: Scenario, catalog: Catalog) -> tuple[
     return amount, unknown
 
 
+def _billed(records: Records) -> NDArray[np.bool_]:
+    """Attempts that a service worked on and that are charged."""
+    a = records.attempts
+    free = np.isin(a.outcome, _FREE) & (a.reason != Reason.CUT_OFF_BILLED)
+    return np.asarray(np.isfinite(a.begin_s) & ~free)
+
+
 def _embed(
-    records: Records, scenario: Scenario, catalog: Catalog, amount: Ints, unknown: NDArray[np.bool_]
+    records: Records,
+    scenario: Scenario,
+    catalog: Catalog,
+    billed: NDArray[np.bool_],
+    amount: Ints,
+    unknown: NDArray[np.bool_],
 ) -> None:
     """One embedding a request, paid with the first of its calls that a service worked on."""
     attempts, load = records.attempts, records.workload
     seen: set[int] = set()
     for row in range(len(attempts)) if "embedding" in load.tools else ():
         request = int(attempts.request[row])
-        began = math.isfinite(attempts.begin_s[row]) and attempts.outcome[row] not in _FREE
-        if not began or request in seen:
+        if not billed[row] or request in seen:
             continue
         seen.add(request)
         spec = scenario.classes[load.class_names[load.class_id[request]]].tools

@@ -19,7 +19,7 @@ from sim.engine.events import Laws, break_off, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
-from sim.engine.spending import CallPrices
+from sim.engine.spending import CallPrices, Tolls
 from sim.engine.tracked import TrackedClient
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
@@ -81,6 +81,7 @@ class _Site:
     client: Client
     spells: tuple[Spell[Event], ...]
     shared: Mapping[str, Meters]  # the running limits of scopes
+    tolls: Tolls  # what tools have cost so far
 
     @property
     def scenario(self) -> Scenario:
@@ -97,7 +98,8 @@ def build_floor(world: World, load: Workload) -> Floor:
     front = next((place for place in world.places if isinstance(place.spec, ResponseCache)), None)
     client = _client(world, load, clock, requests, remembers=front is not None)
     spells = timeline(scenario, load.luck)
-    site = _Site(world, load, clock, client, spells, _shared(world, spells))
+    tolls = Tolls(scenario, world.catalog, load)
+    site = _Site(world, load, clock, client, spells, _shared(world, spells), tolls)
     laws = {place.name: laws_of(place, spells) for place in world.places}
     stations = {
         place.name: _station(site, place, index, laws[place.name]) for index, place in enumerate(world.places)
@@ -217,7 +219,7 @@ def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts:
         lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
         give_releasing(station, limiters, input_tokens, lane)
     if limiters.spends:
-        where = (place.name, site.scenario, site.world.catalog, load, prompts, common[-1])
+        where = (place.name, site.scenario, site.world.catalog, load, prompts, common[-1], site.tolls)
         lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
         give_booking(station, limiters, CallPrices(*where).pusd, lane)
     return station

@@ -78,6 +78,11 @@ def _why(price: AssumedPrice) -> str:
 
 
 def _of_limits(name: str, limits: Limits) -> Assumption:
+    if limits.rpm is None and limits.input_tpm is None and limits.usd_per_10_min is not None:
+        note = "booked when a call ends: tokens and fees of tools; what is billed by the hour is not counted"
+        return Assumption(
+            f"{name}: caps on spend", "assumed", "published; when spending is booked is not", note
+        )
     what = f"{name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
     note = "the choice can move rejections tenfold; --sensitivity limits runs them all"
     return Assumption(what, "assumed", "the provider names no algorithm", note)

@@ -14,6 +14,7 @@ from sim.money.bill import Line
 from sim.money.costs import HOURS_PER_MONTH
 from sim.outcome.summary import Summary
 from sim.scenario.spec import PayAsYouGo, Scenario
+from sim.world.accounts import api_tier
 from sim.world.places import World
 
 _TEN_MINUTES_S = 600.0
@@ -48,11 +49,6 @@ def spend_warnings(summary: Summary, scenario: Scenario, catalog: Catalog) -> It
                 f"{tier} of the Developer API allows ${found.spend_per_10_min_usd} in any 10 minutes; "
                 f"this spends ${ten_minutes:,.2f} in the mean of its run"
             )
-
-
-def api_tier(catalog: Catalog, tier: str) -> ApiTier | None:
-    """The facts of a tier; None where the platform has none of that name."""
-    return next((row for row in catalog.platform.api_tiers if row.tier == tier), None)
 
 
 def _tiers(scenario: Scenario) -> dict[str, list[str]]:

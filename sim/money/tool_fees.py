@@ -118,7 +118,7 @@ def _embeddings(
         spec = scenario.classes[name].tools
         if spec is None or spec.embedding is None:
             continue
-        sold_by = _embedder(spec.embedding, scenario, catalog)
+        sold_by = embedder(spec.embedding, scenario, catalog)
         mine = (load.class_id[attempts.request[rows]] == class_id) & (tokens > 0)
         for day in np.unique(days[mine]):
             own = mine & (days == day)
@@ -127,7 +127,8 @@ def _embeddings(
             yield _Use(sold_by, "input", price, rows[own], tokens[own], None, 0)
 
 
-def _embedder(spec: Embedding, scenario: Scenario, catalog: Catalog) -> Seller:
+def embedder(spec: Embedding, scenario: Scenario, catalog: Catalog) -> Seller:
+    """Who sells an embedding."""
     model = catalog.side_models[spec.model]
     offer = Offer(model, spec.channel, spec.service, "global", catalog.terms)
     return Seller("embedding", spec.channel, model.name, spec.service, offer, scenario.historical)
@@ -146,12 +147,16 @@ def _use(
 ) -> _Use:
     if price.free is None:
         return _Use(sold_by, unit, price, rows, counts, None, 0)
-    period = on.isoformat() if price.free.per == "day" else f"{on:%Y-%m}"
-    key = (sold_by.channel, price.free.shared_by, period)
-    return _Use(sold_by, unit, price, rows, counts, key, _part_of(price.free, on, scenario))
+    key = purse_of(sold_by, price.free, on)
+    return _Use(sold_by, unit, price, rows, counts, key, part_of(price.free, on, scenario))
 
 
-def _part_of(allowance: FreeAllowance, on: date, scenario: Scenario) -> int:
+def purse_of(sold_by: Seller, free: FreeAllowance, on: date) -> tuple[str, str, str]:
+    """Channel, models and day or month that share an allowance."""
+    return sold_by.channel, free.shared_by, on.isoformat() if free.per == "day" else f"{on:%Y-%m}"
+
+
+def part_of(allowance: FreeAllowance, on: date, scenario: Scenario) -> int:
     """How much of the allowance of the day or month of ``on`` is the run's."""
     days = list(spans(scenario, 0.0, scenario.duration_s))
     runs = None if scenario.runs_per_month is None else Fraction(repr(scenario.runs_per_month))

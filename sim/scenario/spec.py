@@ -75,7 +75,7 @@ class Limits(Strict):
     rpd: Count | None = None
     concurrent: Count | None = None  # calls under way at once
     enqueued_tokens: Count | None = None  # input tokens of the calls under way
-    usd_per_10_min: Positive | None = None  # spent on tokens in any ten minutes; booked when an answer ends
+    usd_per_10_min: Positive | None = None  # spent on calls in any ten minutes; booked when an answer ends
     usd_per_month: Positive | None = None  # in a month of Los Angeles
     spent_usd: NonNegative = 0.0  # of that month's, before the run
     algorithm: Algorithm = "fixed_window"
@@ -123,6 +123,7 @@ class PayAsYouGo(EndpointSpec):
     service: Literal["standard", "priority", "flex", "free"] = "standard"
     tier: str | None = None
     limits: Limits | None = None
+    spend_caps: bool = True  # with a tier of the Developer API: its account's caps on spend hold
     scopes: tuple[Name, ...] = ()  # limits_scopes that its calls draw on besides
     contention: Contention | None = None
     context_cache: ContextCache | None = None  # None: cached tokens are those drawn with the class

@@ -20,6 +20,7 @@ from sim.scenario.labels import GOVERNANCE
 from sim.scenario.live import Live
 from sim.scenario.media import Embedding
 from sim.scenario.spec import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
+from sim.world.accounts import account_of
 from sim.world.prefix_rules import least_cached_tokens
 
 UNLIMITED = Limits()
@@ -97,7 +98,8 @@ def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
             _check_embedding(f"classes.{name}.tools.embedding.model", spec.tools.embedding, scenario, catalog)
     places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
     places, quotas = shared_quotas(places)
-    return World(scenario, catalog, places, scenario.limits_scopes | quotas)
+    places, accounts = _on_accounts(places, catalog)
+    return World(scenario, catalog, places, scenario.limits_scopes | quotas | accounts)
 
 
 def _check_embedding(where: str, spec: Embedding, scenario: Scenario, catalog: Catalog) -> None:
@@ -184,6 +186,16 @@ def shared_quotas(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], dict[st
         for place in found
     }
     return tuple(moved.get(place.name, place) for place in places), quotas
+
+
+def _on_accounts(places: tuple[Place, ...], catalog: Catalog) -> tuple[tuple[Place, ...], dict[str, Limits]]:
+    """Places with the billing account they draw on among their scopes, and the accounts' caps."""
+    found = {place.name: own for place in places if (own := account_of(place.spec, catalog)) is not None}
+    drawing = (
+        replace(place, scopes=(*place.scopes, found[place.name][0])) if place.name in found else place
+        for place in places
+    )
+    return tuple(drawing), dict(found.values())
 
 
 def _drawing_on(place: Place, quota: str, is_shared: bool) -> Place:

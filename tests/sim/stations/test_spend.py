@@ -90,6 +90,44 @@ def test_dearer_tokens_reach_the_cap_sooner():
     assert served[1] == pytest.approx(served[0] / 2, rel=0.1)
 
 
+def test_searches_count_towards_a_cap_once_the_free_ones_are_used_up():
+    """Two searches a call at $14 per 1,000 are 2.8 cents beside 0.675: the cap comes five times sooner."""
+    searching = CHAT | {"tools": {"searches": constant(2.0)}}
+    none_free, some_free = (
+        audited(capped({"usd_per_10_min": 1.0}, {"x": searching}, free_allowance_share=share))[0]
+        for share in (0.0, 1.0)
+    )
+    plain = audited(capped({"usd_per_10_min": 1.0}))[0]
+
+    def served_at_first(records):
+        a = records.attempts
+        refused_s = a.send_s[a.reason == Reason.SPEND_RATE]
+        return np.count_nonzero(a.send_s < refused_s.min())
+
+    assert served_at_first(plain) == pytest.approx(1.0 / CALL_USD, abs=16)
+    assert served_at_first(none_free) == pytest.approx(1.0 / (CALL_USD + 0.028), abs=16)
+    assert served_at_first(none_free) <= served_at_first(some_free) < served_at_first(plain)
+
+
+TIERED = {"buy": "payg", "model": "gemini-2.5-flash", "channel": "gemini_api", "tier": "tier1"}
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_tier_brings_the_caps_of_its_account(holds):
+    """$10 in any ten minutes and $250 a month in tier 1, for all its endpoints together."""
+    shops = {name: TIERED | {"spend_caps": holds} for name in ("a", "b")}
+    words = {"input_tokens": constant(10_000), "output_tokens": constant(6_000)}
+    classes = {"x": evenly(2.0, thinking_tokens=constant(0), **words)}
+    weights = {"policy": "split", "weights": {"a": 1.0, "b": 1.0}}
+    records, _ = audited(scenario(shops, classes, routing=weights, duration_s=900.0))
+    refused = records.attempts.reason == Reason.SPEND_RATE
+    assert refused.any() == holds
+    if holds:
+        told = records.refusals
+        scopes = {records.scopes[k] for k in told.scope[np.isin(told.attempt, np.flatnonzero(refused))]}
+        assert scopes == {"account tier1"}
+
+
 def test_services_cut_short_are_booked_in_part():
     client = {"timeout_s": 2.0, "cancel_on_timeout": True, "max_attempts": 1}
     busy = {"x": request_class(3.0, input_tokens=exponential(4_000), output_tokens=exponential(2_000))}
