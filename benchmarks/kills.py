@@ -10,7 +10,6 @@ exit code 1 where something was lost or repeated.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import random
@@ -24,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 import google.genai.types  # noqa: F401  # before forking: a child then starts in milliseconds
+from forked_emulator import emulator
 
 import calibration.fit_report
 import calibration.profile_writer
@@ -31,7 +31,6 @@ import calibration.session  # noqa: F401
 import proflash
 from calibration import samples
 from calibration.emulator import ModelTruth, OutputLaw, Truth
-from calibration.emulator.server import serving
 from profiles.latency import LatencyLaw, Noise
 
 STARTED = 0.8  # share of kills after a run has stored samples; the others come while it starts
@@ -44,26 +43,12 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def emulator():
-    """Serves in a forked process; its id and URL."""
-    reading, writing = os.pipe()
-    truth = Truth({MODEL: ModelTruth(LAW, {"low": None}, "low", OutputLaw(sigma=0.2))}, time_scale=SCALE)
-
-    async def serve():
-        async with serving(truth) as url:
-            os.write(writing, url.encode() + b"\n")
-            await asyncio.Event().wait()
-
-    if (process := os.fork()) == 0:
-        asyncio.run(serve())
-    return process, os.fdopen(reading).readline().strip()
-
-
 def start(url, folder, requests, *more, file_bytes=None):
     """The command in a forked process; its id."""
     sys.stdout.flush()
     if (process := os.fork()) != 0:
         return process
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -196,8 +181,9 @@ def ctrl_c(url, requests):
     while len(stored(run.file)) < 10:
         time.sleep(0.02)
     os.kill(process, signal.SIGINT)
-    run.faults["ctrl-c: exit code"] += wait(process) != 130
-    run.faults["ctrl-c: no word"] += "--resume continues" not in run.told or "Traceback" in run.told
+    code = wait(process)
+    sound = code == 130 and "--resume continues" in run.told and "Traceback" not in run.told
+    run.faults[f"ctrl-c: exit code {code}: {run.told[-300:]}"] += not sound
     run.faults["ctrl-c: taken for a kill"] += bool(samples.read(run.file).killed)
     run.look()
     run.finish()
@@ -211,7 +197,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     asked_for = parser.parse_args()
     proflash._app()  # what the command line imports
-    server, url = emulator()
+    truth = Truth({MODEL: ModelTruth(LAW, {"low": None}, "low", OutputLaw(sigma=0.2))}, time_scale=SCALE)
+    server, url = emulator(truth)
     try:
         runs = killed(url, asked_for.kills, asked_for.requests, random.Random(asked_for.seed))
         lost = [one for run in runs for one in run.lost]

@@ -166,8 +166,15 @@ class _Store:
         await self._in_thread(self._writer.note_cache, note)
 
     async def _in_thread(self, write: Callable[[_T], None], value: _T) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(self._pool, write, value))
+        writing = asyncio.get_running_loop().run_in_executor(self._pool, write, value)
+        writing.add_done_callback(_seen)
+        await asyncio.shield(writing)
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    """Takes note of an error that nobody waits for any more, or asyncio would tell it on stderr."""
+    if not done.cancelled():
+        done.exception()
 
 
 @contextlib.contextmanager

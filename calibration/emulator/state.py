@@ -33,6 +33,7 @@ class Tally:
     throttled: int = 0
     failed: int = 0
     input_tokens: int = 0
+    cached_tokens: int = 0
     thought_tokens: int = 0
     answer_tokens: int = 0
 
@@ -40,5 +41,6 @@ class Tally:
         """Counts a reply that has begun."""
         self.begun += 1
         self.input_tokens += ask.input_tokens
+        self.cached_tokens += ask.cached_tokens
         self.thought_tokens += draw.thoughts
         self.answer_tokens += draw.answer
