@@ -92,7 +92,7 @@ def _card(option: Option, scenario: Scenario, group: str, *, recommended: bool) 
     for metric in rows.judged_by(scenario, group):
         _latency(option, scenario, group, metric)
     one, asked = rows.slice_of(option, group), rows.requirements_of(option, group)
-    _share("Adequate answers", one.adequate_share, asked.get("adequate answers"))
+    _share(f"Adequate answers, {words.basis(one.quality)}", one.adequate_share, asked.get("adequate answers"))
     _share("Goodput", one.goodput_share, asked.get("SLO"))
 
 

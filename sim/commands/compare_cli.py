@@ -130,6 +130,7 @@ def _standings(found: Comparison) -> Table:
         table.add_column(column)
     for point in found.points:
         cells = [words.both(*pair) for pair in _cells(point.figures)]
+        cells[2] = f"{cells[2]} {words.basis(point.quality)}"
         table.add_row(escape(point.label), *cells, _compliance(point), _frontier(point))
     return table
 

@@ -170,7 +170,10 @@ def _option_cells(option: Option) -> list[str]:
         "-" if saved is None else _two(words.difference(saved), words.difference_interval(saved)),
         _two(words.seconds(total.e2e_s["p95"]), words.seconds_interval(total.e2e_s["p95"])),
         _two(words.share(total.goodput_share), words.share_interval(total.goodput_share)),
-        _two(words.share(total.adequate_share), words.share_interval(total.adequate_share)),
+        _two(
+            f"{words.share(total.adequate_share)} {words.basis(total.quality)}",
+            words.share_interval(total.adequate_share),
+        ),
         words.share(total.throttled_request_share),
         _verdict(option.requirements),
     ]
@@ -226,6 +229,7 @@ def _classes(summary: Summary, title: str) -> Table:
         "p99",
         "inside SLO",
         "adequate",
+        "grade",
     ):
         table.add_column(heading, justify="right")
     for name, part in {**summary.by_class, "total": summary.total}.items():
@@ -243,7 +247,8 @@ def _class_cells(part: SliceSummary, summary: Summary, name: str) -> list[str]:
         *(seconds(part.ttft_s[p]) for p in ("p50", "p95", "p99")),
         *(seconds(part.e2e_s[p]) for p in ("p50", "p95", "p99")),
         inside,
-        share(part.adequate_share),
+        _two(share(part.adequate_share), words.share_interval(part.adequate_share)),
+        words.basis(part.quality),
     ]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sim.experiments.recommend import Requirement, requirements
-from sim.experiments.study import StudyRun, difference_of, figure
+from sim.experiments.study import StudyRun, difference_of, figure, with_doubt
+from sim.outcome.basis import Basis
 from sim.outcome.stats import Estimate, sorted_quantile
 from sim.outcome.summary import RunResult
 
@@ -38,6 +39,7 @@ class Point:
     requirements: tuple[Requirement, ...]
     compliant: bool  # every requirement is met, none unknown
     dominated_by: tuple[str, ...] | None  # no worse anywhere and better somewhere; None: a figure is unknown
+    quality: Basis = field(default=Basis("unknown", 0, None))  # what its adequate share rests on
     from_best: dict[str, Estimate] = field(default_factory=dict)  # this minus the best possible
 
     @property
@@ -132,6 +134,7 @@ def _point(
         requirements=asked,
         compliant=all(requirement.met for requirement in asked),
         dominated_by=dominated_by,
+        quality=run.summary.total.quality,
         from_best={name: _difference(run, oracle, name) for name, oracle in best.items()},
     )
 
@@ -154,7 +157,8 @@ def _differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
 
 def _difference(run: StudyRun, other: StudyRun, name: str) -> Estimate:
     unit = next(unit for each, unit, _ in CRITERIA if each == name)
-    return difference_of(run, other, partial(_figure, name=name), unit)
+    found = difference_of(run, other, partial(_figure, name=name), unit)
+    return with_doubt(found, run, other) if name == "adequate_share" else found
 
 
 def _figure(result: RunResult, name: str) -> float | None:

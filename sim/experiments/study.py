@@ -12,6 +12,7 @@ from sim.engine.run import simulate_world
 from sim.experiments.executors import Progress, Task, run_tasks
 from sim.inputs import drawn_inputs
 from sim.luck import Luck
+from sim.outcome.basis import Arms, apart, arms_of, widened
 from sim.outcome.spread import Spread, spread_of
 from sim.outcome.stats import Estimate, paired_difference
 from sim.outcome.summary import RunResult, Summary, summarise
@@ -108,10 +109,22 @@ def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
 
     Both met the same luck, so the interval of a difference is far narrower than those of its parts.
     """
-    return {
+    found = {
         name: difference_of(run, baseline, partial(figure, name=name), unit)
         for name, unit in _FIGURES.items()
     }
+    return found | {"adequate_share": with_doubt(found["adequate_share"], run, baseline)}
+
+
+def with_doubt(found: Estimate, run: StudyRun, baseline: StudyRun) -> Estimate:
+    """A difference of adequate shares with the doubt of the evaluation results that both rest on."""
+    one, other = (_arms(each) for each in (run, baseline))
+    return widened(found, apart(one, other))
+
+
+def _arms(run: StudyRun) -> dict[str, Arms]:
+    totals = [result.measures.total for result in run.results]
+    return arms_of([total.counts.requests for total in totals], [total.rested for total in totals])
 
 
 def difference_of(

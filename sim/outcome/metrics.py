@@ -7,8 +7,8 @@ latency samples as +inf: censored, not dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from sim.money.waste import reserved_burn
 from sim.outcome import fleet_levels
+from sim.outcome.basis import Rested
 from sim.outcome.jobs import Jobs, measure_jobs
+from sim.quality.doubt import Doubt, doubts
 from sim.quality.expected import chances
 from sim.records import Kind, Leave, Outcome, Records
 from sim.scenario.spec import Endpoint, Instances, Provisioned, Scenario
@@ -76,6 +78,7 @@ class Slice:
 
     counts: Counts
     latencies: Latencies
+    rested: Mapping[str, Rested] = field(default_factory=dict)  # on which own evaluation results
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class _Rows:
     throttled: Mask
     good: Mask
     adequate: Floats
+    doubts: tuple[Doubt, ...]  # with columns of the requests that count
     governed: Floats  # NaN where the scenario has no rule
     with_deadline: Mask
     late: Mask
@@ -211,6 +215,8 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
     throttled = np.zeros(len(counts), dtype=bool)
     throttled[attempts.request[refused]] = True
     ttft, tpot, e2e = latencies(records)
+    adequate = chances(records, scenario, catalog)
+    moved = doubts(records, scenario, catalog, adequate)
     names = ("input_tokens", "cached_tokens", "thinking_tokens", "output_tokens")
     return _Rows(
         class_id=records.workload.class_id[counts].astype(np.int64),
@@ -218,7 +224,8 @@ def _rows(records: Records, scenario: Scenario, catalog: Catalog) -> _Rows:
         outcome=requests.outcome[counts].astype(np.int64),
         throttled=throttled[counts],
         good=meets_slo(records, scenario)[counts],
-        adequate=chances(records, scenario, catalog)[counts],
+        adequate=adequate[counts],
+        doubts=tuple(Doubt(one.result, one.fall[counts], one.rise[counts]) for one in moved),
         governed=_governed(records, scenario)[counts],
         with_deadline=np.isfinite(records.workload.deadline_s)[counts],
         late=late(records)[counts],
@@ -266,7 +273,20 @@ def _slices(rows: _Rows, label: Labels, attempt_label: Labels, k: int) -> list[S
     """One slice a label 0 … k-1; rows labelled -1 belong to none of them."""
     counts = _counts(rows, label, attempt_label, k)
     samples = [_split(getattr(rows, name), label, k) for name in LATENCIES]
-    return [Slice(counts[i], Latencies(*(sample[i] for sample in samples))) for i in range(k)]
+    rested = _rested(rows, label, k)
+    return [Slice(counts[i], Latencies(*(sample[i] for sample in samples)), rested[i]) for i in range(k)]
+
+
+def _rested(rows: _Rows, label: Labels, k: int) -> list[dict[str, Rested]]:
+    """By slice, the answers that rest on each evaluation result."""
+    found: list[dict[str, Rested]] = [{} for _ in range(k)]
+    for one in rows.doubts:
+        name = f"{one.result.model} on {one.result.task_type}"
+        answers = _tally(label, k, (one.fall != 0) | (one.rise != 0))
+        falls, rises = _tally(label, k, one.fall), _tally(label, k, one.rise)
+        for i in np.flatnonzero(answers):
+            found[i][name] = Rested(one.result.n, int(answers[i]), float(falls[i]), float(rises[i]))
+    return found
 
 
 def _split(seconds: Floats, label: Labels, k: int) -> list[Singles]:

@@ -23,6 +23,7 @@ from sim.money.bill import Bill, Charge, KindCost, Line, Unused, Waste, between,
 from sim.money.cost_summary import CostSummary, Ends, cost_summary
 from sim.money.costs import Costs, costs
 from sim.money.savings import Savings, savings
+from sim.outcome.basis import Basis, arms_of, basis_of, widened_share
 from sim.outcome.jobs import JobSummary, summarise_jobs
 from sim.outcome.live_sessions import LiveUse
 from sim.outcome.load_summary import LoadSummary, load_summary
@@ -87,6 +88,8 @@ def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, c
 
 # --- the summary ------------------------------------------------------------------------------
 
+_NOTHING_KNOWN = Basis("unknown", 0, None)
+
 
 @dataclass(frozen=True, slots=True)
 class SliceSummary:
@@ -124,6 +127,7 @@ class SliceSummary:
     ttft_s: dict[str, Estimate]
     tpot_s: dict[str, Estimate]
     e2e_s: dict[str, Estimate]
+    quality: Basis = _NOTHING_KNOWN  # what ``adequate_share`` rests on
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +355,11 @@ def _slice(slices: Sequence[Slice], measured_s: float) -> SliceSummary:
     amplification = [share(a, b) for a, b in zip(column("attempts"), column("requests"), strict=True)]
     shares["attempts_per_request"] = over_replications(amplification, "attempts/request", "no requests")
     percentiles = {name: _percentiles(slices, name) for name in LATENCIES}
-    return SliceSummary(**counted, **shares, **rates, **percentiles)  # type: ignore[arg-type]
+    rested = [one.rested for one in slices]
+    arms = arms_of(column("requests"), rested)
+    shares["adequate_share"] = widened_share(shares["adequate_share"], arms.values())
+    quality = basis_of(column("served"), rested, column("adequate"))
+    return SliceSummary(**counted, **shares, **rates, **percentiles, quality=quality)  # type: ignore[arg-type]
 
 
 def _why_no_share(part: str, whole: str) -> str:

@@ -75,12 +75,20 @@ def evaluations_of(scenario: Scenario, catalog: Catalog) -> tuple[Evaluation, ..
     return tuple(found.values())
 
 
-@lru_cache(maxsize=8)
 def _rows(path: str) -> tuple[dict[str, str], ...]:
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            most = f"{MAX_BYTES // 2**20} MB"
-            raise InputError(f"{path}: larger than {most}; right: one line a model and task type")
+        found = Path(path).stat()
+    except OSError as error:
+        raise InputError(f"{path}: not a CSV file of evaluation results: {error}") from None
+    if found.st_size > MAX_BYTES:
+        most = f"{MAX_BYTES // 2**20} MB"
+        raise InputError(f"{path}: larger than {most}; right: one line a model and task type")
+    return _read(path, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, changed_ns: int) -> tuple[dict[str, str], ...]:
+    try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             if tuple(name.strip() for name in reader.fieldnames or ()) != COLUMNS:
@@ -116,11 +124,11 @@ def measured(
 ) -> Iterator[tuple[Bools, float]]:
     """For each result of ``model``: the requests it is about, and the ability it gives on them."""
     for one in evaluations_of(scenario, catalog):
-        if one.model == model and (rows := _of_type(load, one.task_type)).any():
+        if one.model == model and (rows := of_type(load, one.task_type)).any():
             yield rows, ability_of(one.share, load.difficulty[rows].astype(float))
 
 
-def _of_type(load: Workload, task_type: str) -> Bools:
+def of_type(load: Workload, task_type: str) -> Bools:
     """Requests that state the word, or state none and are of the class of that name."""
     rows = np.zeros(len(load), dtype=bool)
     named = np.zeros(len(load), dtype=bool)

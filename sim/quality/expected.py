@@ -6,13 +6,15 @@ than its difficulty tells; `sim.quality.verdicts` says by how much.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.outcome.response_origins import origins
 from sim.quality.abilities import adequate_chance, by_request
-from sim.quality.verdicts import cascade_of, verdicts
+from sim.quality.verdicts import believed, cascade_of, verdicts
 from sim.records import Outcome, Records
 from sim.scenario.spec import Scenario
 from sim.timeline import models_over_time, timeline
@@ -20,8 +22,13 @@ from sim.timeline import models_over_time, timeline
 Floats = NDArray[np.float64]
 
 
-def chances(records: Records, scenario: Scenario, catalog: Catalog) -> Floats:
-    """One chance a request: 0 where it was not served, NaN where the serving model's ability is unknown."""
+def chances(
+    records: Records, scenario: Scenario, catalog: Catalog, moved: Mapping[str, Floats] | None = None
+) -> Floats:
+    """One chance a request: 0 where it was not served, NaN where the serving model's ability is unknown.
+
+    ``moved`` are other abilities to judge the same answers, and the verdicts that were given, by.
+    """
     load = records.workload
     cascade, place = cascade_of(scenario), _answered_by(records, scenario)
     served = records.requests.outcome == Outcome.SERVED
@@ -31,10 +38,13 @@ def chances(records: Records, scenario: Scenario, catalog: Catalog) -> Floats:
         if not own.any():
             continue
         if cascade is None or name == cascade.to:
-            switched = _after_switches(ability, records, scenario, catalog, name, index)
+            able = ability if moved is None else moved[name]
+            switched = _after_switches(able, records, scenario, catalog, name, index)
             found[own] = adequate_chance(switched, load.difficulty)[own]
         else:
-            found[own] = verdicts(cascade, load, name, ability).chance[own]
+            said = verdicts(cascade, load, name, ability)
+            chance = adequate_chance(ability if moved is None else moved[name], load.difficulty)
+            found[own] = believed(chance, said.flagged, said.alarms, cascade.recall)[own]
     return found
 
 

@@ -32,6 +32,7 @@ class Verdicts:
 
     flagged: Bools
     chance: Floats  # that the answer is adequate, its verdict known
+    alarms: float  # share of adequate answers that are flagged
 
 
 def cascade_of(scenario: Scenario) -> Cascade | None:
@@ -75,9 +76,14 @@ def verdicts(spec: Cascade, load: Workload, endpoint: str, ability: Floats) -> V
     alarms = false_alarms(float(chance.mean()) if len(load) else 1.0, spec)
     adequate = load.luck.uniforms(f"adequate/{endpoint}", len(load)) < chance
     flagged = load.luck.uniforms(f"verdict/{endpoint}", len(load)) < np.where(adequate, alarms, spec.recall)
+    return Verdicts(flagged, believed(chance, flagged, alarms, spec.recall), alarms)
+
+
+def believed(chance: Floats, flagged: Bools, alarms: float, recall: float) -> Floats:
+    """The chance that an answer is adequate once its verdict is known, by Bayes."""
     good = chance * np.where(flagged, alarms, 1 - alarms)
-    bad = (1 - chance) * np.where(flagged, spec.recall, 1 - spec.recall)
-    return Verdicts(flagged, good / np.where(good + bad > 0, good + bad, 1.0))
+    bad = (1 - chance) * np.where(flagged, recall, 1 - recall)
+    return np.asarray(good / np.where(good + bad > 0, good + bad, 1.0))
 
 
 def verifier_s(spec: Cascade, load: Workload) -> Floats:

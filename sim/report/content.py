@@ -23,6 +23,7 @@ from sim.report.tables import (
     is_close,
     jobs_table,
     options_table,
+    quality_table,
     routing_table,
     spread_table,
     verdict_table,
@@ -110,7 +111,10 @@ def _plan_content(plan: Plan) -> Content:
         differences=differences_table(plan),
         verdicts=verdict_table(required),
         routing=routing_table(plan),
-        extras=tuple(table for label in ordered for table in extra_tables(options[label], label)),
+        extras=(
+            quality_table(options),
+            *(table for label in ordered for table in extra_tables(options[label], label)),
+        ),
         bills=tuple(_bill(label, options[label]) for label in ordered),
         assumptions=_assumptions(plan.assumptions),
         audit=_audit(options),
@@ -141,7 +145,7 @@ def _run_content(summary: Summary, scenario: Scenario | None) -> Content:
         differences=None,
         verdicts=verdict_table({summary.policy: required}),
         routing=endpoints_table(summary),
-        extras=extra_tables(summary),
+        extras=(quality_table(options), *extra_tables(summary)),
         bills=(_bill(summary.policy, summary),),
         assumptions=_assumptions(() if scenario is None else _taken_as_given(scenario)),
         audit=_audit(options),
@@ -241,7 +245,9 @@ def _cards(summary: Summary, required: tuple[Requirement, ...]) -> tuple[Card, .
             words.seconds_interval(total.e2e_s["p95"]),
         ),
         Card(
-            "Adequate answers", words.share(total.adequate_share), words.share_interval(total.adequate_share)
+            f"Adequate answers ({words.basis(total.quality)})",
+            words.share(total.adequate_share),
+            words.share_interval(total.adequate_share),
         ),
     ]
     tightest = _tightest(required)

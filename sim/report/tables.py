@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sim.experiments.plan import Plan
@@ -13,7 +13,7 @@ from sim.money.bill import Line, Node, sold_by, tree
 from sim.outcome.load_summary import LoadSummary
 from sim.outcome.series import Happening, Series
 from sim.outcome.stats import Estimate
-from sim.outcome.summary import PERCENTILES, Summary
+from sim.outcome.summary import PERCENTILES, SliceSummary, Summary
 from sim.report import words
 from sim.report.composition import monthly_by_unit
 from sim.report.words import clock, span
@@ -71,7 +71,7 @@ def options_table(options: Mapping[str, Summary], chosen: str | None, met: Mappi
                 _money(one.costs.usd_per_thousand_adequate),
                 _seconds(total.e2e_s["p95"]),
                 _share(total.goodput_share),
-                _share(total.adequate_share),
+                _graded(total),
                 _share(total.throttled_request_share),
                 _state(met.get(label, "")),
             )
@@ -90,6 +90,23 @@ def options_table(options: Mapping[str, Summary], chosen: str | None, met: Mappi
     caption = f"{lead}, with the {words.LEVEL_WORDS}"
     strong = next((k for k, label in enumerate(options) if label == chosen), None)
     return Table(caption, head, tuple(rows), strong, tuple(dict.fromkeys(notes)))
+
+
+def _graded(total: SliceSummary) -> Cell:
+    """Quality with its grade: none is shown as measured that is assumed."""
+    cell = _share(total.adequate_share)
+    return replace(cell, detail="; ".join(filter(None, (cell.detail, words.basis(total.quality)))))
+
+
+def quality_table(options: Mapping[str, Summary]) -> Table:
+    """Adequate answers of each class under each option, with what the figure rests on."""
+    rows = tuple(
+        (Cell(label), Cell(name), _share(part.adequate_share), Cell(words.basis(part.quality)))
+        for label, one in options.items()
+        for name, part in {**one.by_class, "total": one.total}.items()
+    )
+    caption = f"Adequate answers by class, what they rest on, and the {words.LEVEL_WORDS} of all that"
+    return Table(caption, ("option", "class", "adequate answers", "grade"), rows)
 
 
 def differences_table(plan: Plan) -> Table | None:

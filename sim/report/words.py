@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from profiles.money import format_usd
+from sim.outcome.basis import Basis
 from sim.outcome.series import Happening
 from sim.outcome.stats import LEVEL, Estimate
 
@@ -200,6 +201,14 @@ def count(found: Estimate) -> str:
 def count_interval(found: Estimate) -> str:
     """``1,230 to 4,560``, or that there is none."""
     return _interval(found, number)
+
+
+def basis(found: Basis) -> str:
+    """The grade of a quality figure: ``measured, n = 400``, ``assumed``."""
+    if not found.measured_share:
+        return found.grade
+    part = "" if found.grade == "measured" else f" ({percent(found.measured_share)} of the answers)"
+    return f"{found.grade}{part}, n = {number(found.n)}"
 
 
 def both(point: str, interval: str) -> str:

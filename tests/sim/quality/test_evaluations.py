@@ -6,7 +6,9 @@ import pytest
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from sim.experiments.plan import plan
-from sim.experiments.study import study
+from sim.experiments.study import compare, differences, study
+from sim.outcome.basis import Basis
+from sim.outcome.stats import t_interval
 from sim.quality.evaluations import Evaluation, ability_of
 from sim.scenario.file import load_scenario
 
@@ -39,6 +41,54 @@ def test_a_plan_says_which_quality_is_measured_and_how_surely(tmp_path, catalog)
     grades = {one.what.rsplit(" ", 1)[1]: one.grade for one in found}
     assert grades["dialogue"] == "measured"
     assert any("150 of 200 passed, 75.0% (68.6% to 80.5%, Wilson 95%)" in one.note for one in found)
+
+
+def test_the_interval_of_a_result_is_that_of_the_figure_that_rests_on_it(tmp_path, catalog):
+    """One endpoint, one result: the adequate share is the share that passed, and known no better."""
+    name = next(iter(load_scenario("support_chat").classes))
+    spec = desk(tmp_path).model_copy(update={"routing": {"policy": "static", "endpoint": "flash"}})
+    total = study(spec, catalog=catalog).summary.by_class[name]
+    assert total.quality == Basis("measured", 200, 1.0)
+    low, high = Evaluation("dialogue", "m", 200, 150).interval
+    found = total.adequate_share
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    more = desk(tmp_path, GOOD.replace("200,150", "20000,15000"))
+    surer = study(more.model_copy(update={"routing": spec.routing}), catalog=catalog).summary.total
+    assert surer.adequate_share.half_width < found.half_width / 9
+
+
+def test_without_results_quality_is_assumed_and_its_interval_is_that_of_the_replications(tmp_path, catalog):
+    plain = study(load_scenario("support_chat", ["duration_s=600.0", "replications=3"]), catalog=catalog)
+    assert plain.summary.total.quality.grade == "assumed"
+    shares = [r.measures.total.counts.adequate / r.measures.total.counts.requests for r in plain.results]
+    assert plain.summary.total.adequate_share == t_interval(shares, "share")
+
+
+def test_policies_that_rest_on_the_same_result_differ_no_less_surely_for_it(tmp_path, catalog):
+    """Both all to Flash: the difference is 0, however little is known of Flash."""
+    routings = {
+        "flash": {"policy": "static", "endpoint": "flash"},
+        "again": {"policy": "static", "by_class": {"support_chat": "flash"}},
+        "pro": {"policy": "static", "endpoint": "pro"},
+        "cascade": {"policy": "cascade"},
+    }
+    runs = compare(desk(tmp_path), routings, catalog=catalog)
+    same = differences(runs["again"], runs["flash"])["adequate_share"]
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    other = differences(runs["pro"], runs["flash"])["adequate_share"]
+    low, high = Evaluation("dialogue", "m", 200, 150).interval
+    assert other.half_width > (high - low) / 2
+    both = runs["cascade"].summary.total
+    assert both.quality == Basis("measured", 250, 1.0)
+    assert both.adequate_share.low < both.adequate_share.value < both.adequate_share.high
+
+
+def test_what_is_measured_in_part_says_so(tmp_path, catalog):
+    spec = desk(tmp_path, "task_type,model,n,passed\ndialogue,flash,200,150\n")
+    half = {"policy": "split", "weights": {"pro": 1.0, "flash": 1.0}}
+    basis = study(spec.model_copy(update={"routing": half}), catalog=catalog).summary.total.quality
+    assert basis.grade == "measured in part"
+    assert 0.3 < basis.measured_share < 0.7
 
 
 def test_a_type_that_no_request_has_changes_nothing(tmp_path, catalog):

@@ -1,0 +1,56 @@
+"""How sure quality is that rests on a user's own evaluations: each result moved to the ends of its interval.
+
+A share that was measured on n answers is known to Wilson's interval and no better. Moving one result to an
+end moves the ability it gives, and with it the chance of every answer that rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Catalog
+from sim.quality.abilities import by_request
+from sim.quality.evaluations import Evaluation, ability_of, evaluations_of, of_type
+from sim.quality.expected import chances
+from sim.records import Records
+from sim.scenario.spec import Scenario
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One result: by how much each request's chance falls and rises at the ends of its interval."""
+
+    result: Evaluation
+    fall: Floats  # 0 or less
+    rise: Floats  # 0 or more
+
+
+def doubts(records: Records, scenario: Scenario, catalog: Catalog, chance: Floats) -> Iterator[Doubt]:
+    """Those of all results that an answer rests on; ``chance`` is what `chances` says of the records."""
+    results = evaluations_of(scenario, catalog)
+    able = by_request(scenario, catalog, records.workload) if results else {}
+    for one in results:
+        rows = of_type(records.workload, one.task_type)
+        if not rows.any():
+            continue
+        ends = []
+        for share in one.interval:
+            fitted = ability_of(share, records.workload.difficulty[rows].astype(float))
+            moved = {
+                name: np.where(rows, fitted, own) if _serves(scenario, catalog, name, one) else own
+                for name, own in able.items()
+            }
+            ends.append(chances(records, scenario, catalog, moved) - chance)
+        if any(end.any() for end in ends):
+            yield Doubt(one, ends[0], ends[1])
+
+
+def _serves(scenario: Scenario, catalog: Catalog, endpoint: str, result: Evaluation) -> bool:
+    model = scenario.endpoints[endpoint].model
+    return model is not None and catalog.model(model, scenario.prices_on).name == result.model
