@@ -39,7 +39,7 @@ class Client:
         self._connect_s = spec.connect_timeout_s or OS_CONNECT_S
         self.log = Log()
         self._extend_log = self.log.plain.extend
-        self.turned_away: list[int] = []  # requests the policy itself refused
+        self.turned_away: dict[int, float] = {}  # requests the policy itself refused, and when
         self.turns_taken: dict[int, float] = {}  # later turns of sessions: when they came
         self.left: dict[int, float] = {}  # requests whose user left, and when
         self.answers: dict[int, tuple[int, float]] = {}  # answers shown after a verdict: log row, and when
@@ -51,11 +51,13 @@ class Client:
         self._give_up_s = load.arrival_s + load.deadline_s
         self._turns, self._loops = turns_of(load), loops_of(load)
         self._stations: dict[str, Station] = {}
+        self._lines: list[Station] = []  # that keep a session open between two turns
         self._system: System
 
     def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
         """Learn the stations, which themselves know the client, and how to choose between them."""
         self._stations, self._system, self._choose = stations, system, policy.choose
+        self._lines = [station for station in stations.values() if station.holds_sessions]
         self._only = stations.get(getattr(policy, "only", None) or "")
         if not self.hears_all and not self._turns and self.timeout_s == math.inf:
             for station in stations.values():
@@ -104,7 +106,7 @@ class Client:
 
     def _turn_away(self, request: int, now: float) -> None:
         """No further call is made for a request."""
-        self.turned_away.append(request)
+        self.turned_away[request] = now
         self._ask_on(request, now)
 
     def _send_on(
@@ -215,6 +217,8 @@ class Client:
 
     def _ask_on(self, request: int, now: float) -> None:
         """A request found no answer: its session ends there, but people of a closed loop ask on."""
+        for station in self._lines:
+            station.hang_up(request)
         if request in self._loops:
             self._loops.remove(request)
             if request in self._turns:

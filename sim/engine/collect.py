@@ -199,9 +199,9 @@ def _requests(arrival_s: Floats, attempts: Attempts, client: Client) -> Requests
     first_s[served] = attempts.first_s[last[served]]
     end_s[made] = attempts.end_s[row]
     first_s[judged] = end_s[judged] = rows_and_times[:, 1]
-    away = np.array(client.turned_away, dtype=np.int64)
+    away = np.fromiter(client.turned_away.keys(), np.int64, len(client.turned_away))
     outcome[away] = Outcome.REJECTED
-    end_s[away] = np.where(np.isnan(end_s[away]), arrival_s[away], end_s[away])
+    end_s[away] = np.fromiter(client.turned_away.values(), float, len(client.turned_away))
     gone = np.fromiter(client.left.keys(), np.int64, len(client.left))
     outcome[gone] = Outcome.ABANDONED
     end_s[gone] = np.fromiter(client.left.values(), float, len(client.left))

@@ -53,18 +53,19 @@ class _Running:
     begin_s: float
     answered_s: float = -np.inf  # the end of the answer that ends last
     over: bool = False  # with that answer
+    given_up_s: float = np.inf  # when a turn of the call was, at the latest its last
 
     def end_s(self, limits: SessionLimits) -> float:
         """When it ends, if no later answer belongs to it."""
-        cut_s = self.begin_s + limits.session_s
-        return self.answered_s if self.over or self.answered_s >= cut_s else cut_s
+        due_s = min(self.begin_s + limits.session_s, self.given_up_s)
+        return self.answered_s if self.over or self.answered_s >= due_s else due_s
 
 
 def sessions(records: Records, index: int, limits: SessionLimits) -> Sessions:
     """All sessions that an endpoint opened; one that the end of the run finds open lasts until then.
 
     A session ends when an answer ends that is its last or that nobody heard, and none else is under way; or
-    at its longest time, if no answer is under way then.
+    at its longest time, or when a turn is given up, if no answer is under way then.
     """
     a, key = records.attempts, session_of(records)
     rows = np.flatnonzero((a.endpoint == index) & ~np.isnan(a.begin_s))
@@ -72,13 +73,15 @@ def sessions(records: Records, index: int, limits: SessionLimits) -> Sessions:
     follows, last = records.workload.follows, np.ones(len(key), dtype=bool)
     last[follows[follows >= 0]] = False
     unheard = ~np.isin(a.outcome, (Outcome.SERVED, Outcome.UNFINISHED))
+    given_up_s = _given_up_s(records, key)
     found: list[_Running] = []
     for row in rows.tolist():
         begin_s, free_s = float(a.begin_s[row]), float(a.free_s[row])
         whose = key[a.request[row]]
         same = bool(found) and whose == key[a.request[found[-1].opened_by]]
         if not same or begin_s >= found[-1].end_s(limits):
-            found.append(_Running(row, begin_s))
+            ahead = (at_s for at_s in given_up_s.get(int(whose), ()) if at_s >= begin_s)
+            found.append(_Running(row, begin_s, given_up_s=min(ahead, default=np.inf)))
         if free_s >= found[-1].answered_s:
             found[-1].answered_s = free_s
             found[-1].over = bool(unheard[row] or last[a.request[row]])
@@ -87,6 +90,16 @@ def sessions(records: Records, index: int, limits: SessionLimits) -> Sessions:
     return Sessions(
         np.array(begins), np.array(ends), np.array([one.opened_by for one in found], dtype=np.intp)
     )
+
+
+def _given_up_s(records: Records, key: Ints) -> dict[int, list[float]]:
+    """When requests of each session found no answer."""
+    r = records.requests
+    lost = ~np.isin(r.outcome, (Outcome.SERVED, Outcome.UNFINISHED, Outcome.UNSENT))
+    found: dict[int, list[float]] = {}
+    for whose, at_s in zip(key[lost].tolist(), r.end_s[lost].tolist(), strict=True):
+        found.setdefault(whose, []).append(at_s)
+    return found
 
 
 def live_use(

@@ -133,6 +133,7 @@ class Station:
 
     servers = math.inf
     reads_prompts = True  # and makes tokens
+    holds_sessions = False  # from turn to turn
     draws_cached = True  # cached tokens are those drawn with the load; False: the run finds them
 
     def __init__(self, name: str, index: int, clock: Clock, client: Caller, services: Services) -> None:
@@ -293,6 +294,9 @@ class Station:
     def instances(self) -> list[Instance]:
         """After the run: what became of each instance, where they come and go."""
         return []
+
+    def hang_up(self, request: int) -> None:
+        """Hear that a request is given up, and with it its conversation."""
 
     def give_up(self, call: Call, now: float) -> None:
         """Hear that the client stopped waiting for a call that has not begun."""

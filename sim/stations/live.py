@@ -5,8 +5,9 @@ The rule, which the audit re-plays from the rows:
 1. A call's first turn opens a session if fewer are open than allowed; else it is refused, the call with it.
 2. An answer is heard from its first sound on and lasts as long as it takes to say, so a turn ends when the
    answer has been played.
-3. A session ends with its last turn's answer, or with an answer the client stopped waiting for. Without
-   compression it is cut after its longest time: an answer under way is finished, a later turn refused.
+3. A session ends with its last turn's answer, with an answer the client stopped waiting for, or when a turn
+   is given up without one. Without compression it is cut after its longest time: an answer under way is
+   finished, a later turn refused.
 4. The first turn after a connection's life has run out waits for the session to be taken up on a new one.
 """
 
@@ -51,6 +52,8 @@ def last_turns(load: Workload) -> list[bool]:
 class LiveStation(Station):
     """Answers turns at once, as long as their sessions are open."""
 
+    holds_sessions = True
+
     def __init__(
         self,
         name: str,
@@ -86,6 +89,12 @@ class LiveStation(Station):
         if due > session.connections:
             session.connections, call.saved_s, call.odd = due, -self._reconnect_s, True
         self._begin(call, now)
+
+    def hang_up(self, request: int) -> None:
+        """See `Station.hang_up`; an answer still under way ends the session itself."""
+        session = self._open.get(self._keys[request])
+        if session is not None and not session.answering:
+            del self._open[session.key]
 
     def _open_one(self, key: int, now: float) -> Session:
         session = self._open[key] = Session(key, now)

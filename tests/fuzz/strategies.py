@@ -245,6 +245,24 @@ clients = st.fixed_dictionaries(
 )
 
 
+voices = st.fixed_dictionaries(
+    {
+        "turns": st.sampled_from([constant(1.0), {"kind": "exponential", "mean": 4.0, "min": 1.0}]),
+        "speech_s": st.sampled_from([constant(2.0), exponential(3.0)]),
+        "answer_s": st.sampled_from([constant(0.0), exponential(6.0)]),
+    },
+    optional={"system_tokens": st.just(constant(300.0)), "pause_s": st.just(constant(1.0))},
+)
+lines = st.fixed_dictionaries(
+    {"buy": st.just("live"), "sessions": st.integers(1, 4)},
+    optional={
+        "session_s": st.sampled_from([10.0, 40.0]),
+        "connection_s": st.just(15.0),
+        "first_sound_s": st.just(exponential(0.8)),
+    },
+).map(lambda found: found | {"compression": "session_s" not in found})
+
+
 when = {
     "at_s": st.sampled_from([0.0, 0.25, 20.0, 1e4]),
     "for_s": st.sampled_from([0.125, 10.0, 50.0]),
@@ -399,5 +417,26 @@ def scenarios(draw):
         runs_per_month=draw(st.sampled_from([None, 21.0, 5_000.0])),
         assume_prices=draw(st.sampled_from([[], [ASSUMED]])),
         start=draw(st.sampled_from(["2026-11-22T00:00:00", "2026-11-01T08:59:13", "2027-01-01T07:59:59.25"])),
+        study={"drain": draw(st.booleans())},
+    )
+
+
+@st.composite
+def spoken(draw):
+    """A small scenario of calls on Live endpoints, which nothing else may use."""
+    names = [f"e{k}" for k in range(draw(st.integers(1, 2)))]
+    shops = {name: draw(lines) for name in names}
+    voice = {f"c{k}": draw(voices) for k in range(draw(st.integers(1, 2)))}
+    rate = st.sampled_from([0.05, 0.5]).map(lambda rate: {"kind": "poisson", "rate_per_s": rate})
+    kinds = {name: {"arrivals": draw(rate), "voice": one} for name, one in voice.items()}
+    one = events(names, list(kinds), shops, switches=False)
+    return scenario(
+        shops,
+        kinds,
+        routing={"policy": "split", "weights": dict.fromkeys(names, 1.0)},
+        events=draw(st.lists(one, max_size=3)),
+        client=draw(clients),
+        duration_s=draw(st.sampled_from([30.0, 300.0])),
+        seed=draw(st.integers(0, 2**63 - 1)),
         study={"drain": draw(st.booleans())},
     )

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from small import catalog, fingerprint, run
-from strategies import scenarios
+from strategies import scenarios, spoken
 
 from sim.audit.checks import audit
 from sim.money.costs import bill
@@ -29,6 +29,12 @@ def check(spec):
 @QUICK
 @given(scenarios())
 def test_any_scenario_passes_its_audit_and_repeats(spec):
+    check(spec)
+
+
+@settings(QUICK, max_examples=40)
+@given(spoken())
+def test_any_calls_pass_their_audit_and_repeat(spec):
     check(spec)
 
 

@@ -192,3 +192,24 @@ def test_a_load_without_speech_has_no_column_of_it():
     spec = scenario({"line": live()}, {"a": calls()})
     assert load_of(spec).spoken is not None
     assert load_of(scenario({"q": {"buy": "payg", "latency": constant(1)}})).spoken is None
+
+
+def test_a_call_whose_turn_is_held_back_gives_its_session_back():
+    """A breaker opens at errors and turns callers away in the middle: none of the lines stays engaged."""
+    client = {"max_attempts": 1, "circuit_breaker": {"failures": 1, "open_s": 20.0}}
+    events = [{"kind": "errors", "share": 0.2}]
+    spec = scenario(
+        {"line": live(3, compression=True)},
+        {"a": calls(0.02)},
+        events=events,
+        client=client,
+        duration_s=6_000.0,
+    )
+    records = audited(spec)
+    later = records.workload.follows >= 0
+    held_back = later & (records.requests.outcome == Outcome.REJECTED) & (records.requests.attempts == 0)
+    assert held_back.sum() > 3
+    late = records.attempts.send_s > 4_000.0
+    assert (records.attempts.reason[late] == Reason.SESSIONS).mean() < 0.2
+    every = sessions(records, 0, session_limits(spec.endpoints["line"], catalog().platform.live))
+    assert (every.end_s - every.begin_s).max() < 120.0
