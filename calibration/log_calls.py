@@ -46,3 +46,15 @@ class Form:
     notes: tuple[str, ...] = ()
     thoughts_in_output: bool = False
     timed: bool = True
+
+
+def attributes_of(row: Row) -> dict[str, Cell]:
+    """Attributes as a plain mapping, from OTLP's list of typed values or from a mapping."""
+    given = row.get("attributes") or {}
+    if isinstance(given, Mapping):
+        return dict(given)
+    pairs = {one["key"]: one["value"] for one in given}
+    return {
+        key: next(iter(value.values()), None) if isinstance(value, Mapping) else value
+        for key, value in pairs.items()
+    }

@@ -75,7 +75,7 @@ def from_aggregates(
     if len(chosen) != 1:
         raise InputError(f"{form} names no model: give exactly one with --models")
     (profile,) = chosen.values()
-    found = read_aggregates(file, form)
+    found = read_aggregates(file, form, _aliases(profile))
     law, fitted = law_of(found, profile.latency.law)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     path = write_profile(aggregate_profile(profile, law, fitted, digest, on), out)

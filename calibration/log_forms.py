@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from calibration.log_calls import DROPPED_NO_TIMES, Cell, Dropped, Form, LogCall, Row
+from calibration.log_calls import DROPPED_NO_TIMES, Cell, Dropped, Form, LogCall, Row, attributes_of
 from calibration.samples import Outcome
 
 
 def _first(row: Mapping[str, Any], *names: str) -> Cell:
     """The first of the named values that is there at all."""
     return next((row[name] for name in names if row.get(name) not in (None, "")), None)
+
+
+def _within(value: Cell) -> Mapping[str, Any]:
+    """A nested mapping, or the JSON text of one, as exports of databases hold them; empty for none."""
+    found = json.loads(value) if isinstance(value, str) and value.strip() else value
+    return found if isinstance(found, Mapping) else {}
 
 
 def _count(value: Cell) -> int | None:
@@ -34,15 +41,19 @@ def _since(start_s: float, value: Cell) -> float | None:
     return None if value is None else _moment(value) - start_s
 
 
-# OpenTelemetry spans
+# OpenTelemetry spans: the convention's names, then those that instrumentations used before it had any
 
-
-def _attributes(row: Row) -> dict[str, Any]:
-    """Attributes as a plain mapping, from OTLP's list of typed values or from a mapping."""
-    given = row.get("attributes") or {}
-    if isinstance(given, Mapping):
-        return dict(given)
-    return {one["key"]: next(iter(one["value"].values()), None) for one in given}
+_OTEL_CACHED = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.input_cached_tokens",
+    "gen_ai.usage.cached_tokens",
+)
+_OTEL_THOUGHTS = (
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.reasoning_output_tokens",
+    "gen_ai.usage.reasoning_tokens",
+)
 
 
 def _nanos(row: Row, *names: str) -> float:
@@ -54,13 +65,13 @@ def _nanos(row: Row, *names: str) -> float:
 
 
 def _otel(row: Row) -> LogCall:
-    found = _attributes(row)
+    found = attributes_of(row)
     if not any(name.startswith("gen_ai.") for name in found):
         raise Dropped("spans of something else than a model call")
     if found.get("gen_ai.operation.name") not in (None, "chat", "generate_content", "text_completion"):
         raise Dropped("spans of another operation than generating text")
     start_s = _nanos(row, "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime")
-    first = _first(found, "gen_ai.response.time_to_first_chunk")
+    first = _first(found, "gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token")
     failed = found.get("error.type")
     return LogCall(
         model=str(_first(found, "gen_ai.response.model", "gen_ai.request.model") or ""),
@@ -68,9 +79,9 @@ def _otel(row: Row) -> LogCall:
         first_s=None if first is None else float(first),
         end_s=_nanos(row, "endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime") - start_s,
         input_tokens=_count(_first(found, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")),
-        cached_tokens=_count(found.get("gen_ai.usage.cache_read.input_tokens")) or 0,
+        cached_tokens=_count(_first(found, *_OTEL_CACHED)) or 0,
         output_tokens=_count(_first(found, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")),
-        thinking_tokens=_count(found.get("gen_ai.usage.reasoning.output_tokens")) or 0,
+        thinking_tokens=_count(_first(found, *_OTEL_THOUGHTS)) or 0,
         outcome="ok" if failed is None else _outcome(failed),
     )
 
@@ -89,8 +100,10 @@ def _litellm(row: Row) -> LogCall:
     if str(row.get("cache_hit")).lower() == "true":
         raise Dropped("answers from LiteLLM's own cache: no model was called")
     start_s = _moment(row.get("startTime"))
-    usage = (row.get("metadata") or {}).get("usage_object") or (row.get("response") or {}).get("usage") or {}
+    metadata, response = _within(row.get("metadata")), _within(row.get("response"))
+    usage = _within(metadata.get("usage_object")) or _within(response.get("usage"))
     streamed = row.get("stream") is not False
+    why = _first(row, "error_str", "error_information") or metadata.get("error_information")
     failed = row.get("status") not in (None, "success")
     return LogCall(
         model=str(row.get("model") or "").rsplit("/", 1)[-1],
@@ -101,7 +114,7 @@ def _litellm(row: Row) -> LogCall:
         cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
         output_tokens=_count(row.get("completion_tokens")),
         thinking_tokens=_count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens")) or 0,
-        outcome=_outcome(row.get("error_str") or row.get("error_information")) if failed else "ok",
+        outcome=_outcome(why) if failed else "ok",
     )
 
 
@@ -111,11 +124,15 @@ def _langfuse(row: Row) -> LogCall:
     start_s = _moment(_first(row, "start_time", "startTime"))
     usage = {
         name.lower(): _count(n) or 0
-        for name, n in (_first(row, "usage_details", "usageDetails") or {}).items()
+        for name, n in _within(_first(row, "usage_details", "usageDetails", "usage")).items()
+        if name != "unit"
     }
     if not usage:
         raise Dropped("no token counts")
-    total = usage.pop("total", None)
+    total = _first(
+        {name: usage.pop(name, None) for name in ("total", "total_tokens")}, "total", "total_tokens"
+    )
+    written = sum(n for name, n in usage.items() if "cache" in name and "creation" in name)
     cached = sum(n for name, n in usage.items() if "cache" in name and "creation" not in name)
     thoughts = sum(n for name, n in usage.items() if "reason" in name or "thought" in name)
     asked, answered = (
@@ -130,11 +147,13 @@ def _langfuse(row: Row) -> LogCall:
         start_s=start_s,
         first_s=_since(start_s, _first(row, "completion_start_time", "completionStartTime")),
         end_s=_since(start_s, _first(row, "end_time", "endTime")),
-        input_tokens=asked + (cached if apart else 0),
+        input_tokens=asked + (cached + written if apart else 0),
         cached_tokens=cached,
         output_tokens=answered + (thoughts if apart else 0),
         thinking_tokens=thoughts,
-        outcome="failed" if str(row.get("level")).upper() == "ERROR" else "ok",
+        outcome=_outcome(_first(row, "status_message", "statusMessage"))
+        if str(row.get("level")).upper() == "ERROR"
+        else "ok",
     )
 
 
@@ -142,8 +161,7 @@ def _langfuse(row: Row) -> LogCall:
 
 
 def _vertex(row: Row) -> LogCall:
-    reply = row.get("full_response") or {}
-    usage = reply.get("usageMetadata") or reply.get("usage_metadata") or {}
+    usage = _vertex_usage(row.get("full_response"))
     return LogCall(
         model=str(_first(row, "model", "deployed_model_id") or "").rsplit("/", 1)[-1],
         start_s=_moment(row.get("logging_time")),
@@ -156,6 +174,14 @@ def _vertex(row: Row) -> LogCall:
     )
 
 
+def _vertex_usage(reply: Cell) -> Mapping[str, Any]:
+    """Token counts of a reply, which may be JSON text; of a stream the last chunk that has any."""
+    found = json.loads(reply) if isinstance(reply, str) and reply.strip() else reply
+    chunks = found if isinstance(found, list) else [found]
+    counts = [_within(_first(_within(one), "usageMetadata", "usage_metadata")) for one in chunks]
+    return next((count for count in reversed(counts) if count), {})
+
+
 # Load generators
 
 
@@ -163,6 +189,8 @@ def _aiperf(row: Row) -> LogCall:
     about, metrics = row.get("metadata") or {}, row.get("metrics") or {}
     if about.get("benchmark_phase", "profiling") != "profiling":
         raise Dropped("warm-up calls")
+    if about.get("was_cancelled"):
+        raise Dropped("calls that the load generator itself cancelled")
     value = {name: found["value"] for name, found in metrics.items() if isinstance(found, Mapping)}
     unit = {name: found.get("unit") for name, found in metrics.items() if isinstance(found, Mapping)}
 
@@ -190,19 +218,21 @@ def _aiperf(row: Row) -> LogCall:
 
 
 def _guidellm(row: Row) -> LogCall:
-    start_s = _moment(_first(row, "request_start_time", "start_time"))
+    marks = _within(_within(row.get("info")).get("timings"))
+    start_s = _moment(_first(row, "request_start_time", "start_time") or _first(marks, "request_start"))
     first_ms = row.get("time_to_first_token_ms")
-    first_s = _since(start_s, row.get("first_token_time")) if first_ms is None else float(first_ms) / 1000
+    first = _first(row, "first_token_time") or _first(marks, "first_token_iteration")
+    first_s = _since(start_s, first) if first_ms is None else float(first_ms) / 1000
     return LogCall(
         model=str(row.get("model") or ""),
         start_s=start_s,
         first_s=first_s,
-        end_s=_since(start_s, _first(row, "request_end_time", "end_time")),
+        end_s=_since(start_s, _first(row, "request_end_time", "end_time") or _first(marks, "request_end")),
         input_tokens=_count(row.get("prompt_tokens")),
         cached_tokens=0,
         output_tokens=_count(row.get("output_tokens")),
         thinking_tokens=0,
-        outcome=_outcome(row["error"]) if row.get("error") else "ok",
+        outcome=_outcome(why) if (why := row.get("error") or _within(row.get("info")).get("error")) else "ok",
     )
 
 
@@ -243,7 +273,8 @@ FORMS = {
     ),
     "litellm": Form(
         _litellm,
-        "It takes StandardLoggingPayload objects.",
+        "It takes StandardLoggingPayload objects and rows of the proxy's spend log.",
+        rows_at=("data",),
         notes=(
             "response_time is not used (it is the time to first token in streams); completionStartTime "
             "was stamped wrongly by some versions: compare with a direct measurement",
@@ -260,7 +291,10 @@ FORMS = {
     "vertex": Form(
         _vertex,
         "It takes rows of the request-response log as JSON.",
-        notes=("this log holds no latency: only the token mix is taken from it",),
+        rows_at=("rows",),
+        notes=(
+            "this log holds no latency: only the token mix is taken from it; it may be a sample of the calls",
+        ),
         timed=False,
     ),
     "aiperf": Form(_aiperf, "It takes profile_export.jsonl; name the model with --models."),
@@ -268,7 +302,10 @@ FORMS = {
         _guidellm,
         "It takes the JSON report; name the model with --models.",
         rows_at=("benchmarks", "requests", "successful", "errored"),
-        notes=("this report does not part thoughts from answers",),
+        notes=(
+            "this report does not part thoughts from answers: the first token may be one of thought, and a "
+            "thinking model's pace is that of both",
+        ),
     ),
     "csv": _TABLE,
     "json": _TABLE,

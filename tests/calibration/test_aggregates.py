@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import proflash
-from calibration.aggregates import of_histogram, of_percentiles, read_aggregates
+from calibration.aggregates import read_aggregates
+from calibration.lognormals import of_histogram, of_percentiles
 from profiles.catalog import load_catalog
 from profiles.errors import InputError
 
@@ -48,6 +49,73 @@ def test_otlp_metrics_are_found(tmp_path):
     (found,) = read_aggregates(file, "otel-metrics")
     assert (found.metric, found.input_tokens, found.n) == ("ttft", 2000, 100)
     assert found.median_s == pytest.approx(1.0, rel=0.01)
+
+
+def otlp(name, points, *, unit="s", kind="histogram", temporality=2, host="a"):
+    """A document as a collector's file exporter writes it, one a line."""
+    metric = {"name": name, "unit": unit, kind: {"aggregationTemporality": temporality, "dataPoints": points}}
+    resource = {"attributes": [{"key": "service.instance.id", "value": {"stringValue": host}}]}
+    return {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]}
+
+
+def point(counts, at, *, model="gemini-3.8-flash", bounds=(0.5, 1, 2), **more):
+    named = [{"key": "gen_ai.request.model", "value": {"stringValue": model}}]
+    return {
+        "attributes": named, "startTimeUnixNano": "1", "timeUnixNano": str(at),
+        "explicitBounds": list(bounds), "bucketCounts": [str(n) for n in counts],
+    } | more  # fmt: skip
+
+
+TTFT = "gen_ai.server.time_to_first_token"
+
+
+def test_traps_of_metrics(tmp_path):
+    """A cumulative series told twice counts once, two processes both, other models not at all."""
+    lines = [
+        otlp(TTFT, [point([1, 4, 4, 1], 10)]),
+        otlp(TTFT, [point([10, 40, 40, 10], 20)]),  # the same series later: holds the first
+        otlp(TTFT, [point([5, 20, 20, 5], 20)], host="b"),
+        otlp(TTFT, [point([900, 0, 0, 900], 20, model="gpt-5")]),
+        otlp(
+            TTFT,
+            [point([1, 2, 2, 1], at, bounds=(500, 1_000, 2_000)) for at in (5, 6)],
+            unit="ms",
+            temporality=1,
+        ),
+    ]
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    (found,) = read_aggregates(file, "otel-metrics", {"gemini-3.8-flash"})
+    assert found.n == 100 + 50 + 2 * 6
+    assert found.median_s == pytest.approx(1.0, rel=0.02)
+
+
+def test_exponential_buckets_are_read(tmp_path):
+    times = 0.9 * np.exp(0.4 * np.random.default_rng(1).standard_normal(5_000))
+    scale, base = 2, 2 ** (2**-2)
+    index = np.ceil(np.log(times) / np.log(base)).astype(int) - 1
+    counts = np.bincount(index - index.min()).tolist()
+    data = {
+        "scale": scale,
+        "zeroCount": "0",
+        "positive": {"offset": int(index.min()), "bucketCounts": counts},
+    }
+    exponential = point([], 5) | data
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps(otlp(TTFT, [exponential], kind="exponentialHistogram")))
+    (found,) = read_aggregates(file, "otel-metrics")
+    assert (found.median_s, found.sigma) == (pytest.approx(0.9, rel=0.03), pytest.approx(0.4, rel=0.05))
+
+
+def test_a_line_as_people_copy_it_is_time_to_first_token(tmp_path):
+    file = tmp_path / "p"
+    file.write_text("p50 0.6 s, p95 1.9 s at 1k tokens\nMedian: 5ms tpot\n".replace("Median:", "median"))
+    first, pace = read_aggregates(file, "percentiles")
+    assert (first.metric, first.input_tokens, pace.metric) == ("ttft", 1_000, "tpot")
+    assert (first.median_s, pace.median_s) == (pytest.approx(0.6), pytest.approx(0.005))
+    file.write_text("end-to-end latency p50 4 s")
+    with pytest.raises(InputError, match="not understood"):
+        read_aggregates(file, "percentiles")
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,88 @@ def test_load_is_rebuilt_from_times(read):
     assert [s.in_flight for s in read("jsonl", rows).samples] == [1, 2, 3, 1]
 
 
+def test_other_spellings_of_spans(read):
+    """Names that instrumentations used before the convention had any."""
+    older = {
+        "gen_ai.usage.cache_read.input_tokens": None, "gen_ai.usage.cached_tokens": 400,
+        "gen_ai.usage.reasoning.output_tokens": None, "gen_ai.usage.reasoning_tokens": 50,
+        "gen_ai.response.time_to_first_chunk": None, "gen_ai.server.time_to_first_token": 1.2,
+    }  # fmt: skip
+    same, new = (read("otel", [otel(CALL, **more)]).samples[0].measured for more in (older, {}))
+    assert same == new
+
+
+def test_a_row_of_the_spend_log_of_litellm(read):
+    """Times without a zone, metadata as JSON text, no word of streaming; wrapped as the proxy answers."""
+    usage = litellm(CALL)["metadata"]["usage_object"]
+    at = [iso(T0 + s).replace("T", " ").removesuffix("Z") for s in (0, CALL["first"], CALL["end"])]
+    row = {
+        "request_id": "r", "call_type": "acompletion", "api_key": "hash", "spend": 0.01, "total_tokens": 1274,
+        "prompt_tokens": 1000, "completion_tokens": 274, "startTime": at[0], "completionStartTime": at[1],
+        "endTime": at[2], "model": "gemini/m", "cache_hit": "False", "status": "success",
+        "metadata": json.dumps({"usage_object": usage}),
+    }  # fmt: skip
+    refused = row | {
+        "status": "failure", "metadata": json.dumps({"error_information": {"error_code": "429"}}),
+        "completion_tokens": 0,
+    }  # fmt: skip
+    done, throttled = read("litellm", json.dumps({"data": [row, refused]})).samples
+    assert (done.measured.cached_tokens, done.measured.total.thoughts) == (400, 50)
+    assert done.measured.first_chunk_s == pytest.approx(1.2, abs=1e-3)
+    assert throttled.measured.outcome == "throttled"
+
+
+def test_maps_of_langfuse(read):
+    """Usage as JSON text, what was written to a cache, the older `usage` with its unit, why one failed."""
+    parts = {"input": 500, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 400, "output": 224}
+    written = langfuse(CALL, usageDetails=json.dumps(parts | {"total": 1224}))
+    old = langfuse(
+        CALL, usage={"input": 1000, "output": 224, "total": 1224, "unit": "TOKENS"}, usageDetails=None
+    )
+    refused = langfuse(CALL, level="ERROR", statusMessage="429 RESOURCE_EXHAUSTED")
+    found = [read("langfuse", [row]).samples[0].measured for row in (written, old, refused)]
+    assert [(m.input_tokens, m.cached_tokens) for m in found[:2]] == [(1000, 400), (1000, 0)]
+    assert found[2].outcome == "throttled"
+
+
+def test_a_vertex_row_of_a_stream_is_text_with_chunks(read):
+    chunks = [
+        {"usageMetadata": {"promptTokenCount": 9}},
+        {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 4}},
+        {},
+    ]
+    row = {"model": "m", "logging_time": iso(T0), "full_response": json.dumps(chunks)}
+    (sample,) = read("vertex", json.dumps([row])).samples
+    assert (sample.measured.input_tokens, sample.measured.total.answer) == (9, 4)
+
+
+def test_a_record_of_aiperf_as_it_is_exported(read):
+    """With its lists, without a model, with what the tool itself cancelled."""
+    about = {
+        "session_num": 45, "x_request_id": "a", "conversation_id": "b", "turn_index": 0, "worker_id": "w",
+        "request_start_ns": round(T0 * 1e9), "benchmark_phase": "profiling",
+        "request_end_ns": round((T0 + 3.2) * 1e9), "was_cancelled": False, "cancellation_time_ns": None,
+    }  # fmt: skip
+    row = aiperf(CALL)
+    row["metrics"] |= {"inter_chunk_latency": {"value": [4.9, 5.3], "unit": "ms"}}
+    row["metrics"] |= {"time_to_first_output_token": {"value": 1.3e9, "unit": "ns"}}
+    ended = {"code": 499, "type": "RequestCancellationError", "message": "cancelled"}
+    cancelled = {"metadata": about | {"was_cancelled": True}, "metrics": {}, "error": ended}
+    found = read("aiperf", [row | {"metadata": about}, cancelled], model="m")
+    assert [s.measured.first_chunk_s for s in found.samples] == [pytest.approx(1.3)], "not the first thought"
+    assert found.dropped == {"calls that the load generator itself cancelled": 1}
+
+
+def test_times_of_guidellm_may_be_in_its_timings(read):
+    marks = {"request_start": T0, "first_token_iteration": T0 + 1.2, "request_end": T0 + 3.2}
+    row = {"info": {"status": "completed", "timings": marks}, "prompt_tokens": 1000, "output_tokens": 224}
+    broken = {"info": {"timings": marks, "error": "HTTP 429"}, "prompt_tokens": 9, "output_tokens": 0}
+    report = {"benchmarks": [{"requests": {"successful": [row], "errored": [broken], "incomplete": [row]}}]}
+    done, refused = read("guidellm", json.dumps(report), model="m").samples
+    assert (done.measured.first_chunk_s, done.measured.end_s) == (pytest.approx(1.2), pytest.approx(3.2))
+    assert refused.measured.outcome == "throttled"
+
+
 def test_vertex_logs_give_tokens_only(read):
     usage = {"promptTokenCount": 9, "candidatesTokenCount": 4, "thoughtsTokenCount": 7}
     row = {"model": "publishers/google/models/m", "logging_time": iso(T0)}
