@@ -18,6 +18,7 @@ MEDIA_TOKENS = 258  # any inline or referenced medium, whatever its size
 _TYPES = "type.googleapis.com/google.rpc"
 _STATUS = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED",
@@ -164,6 +165,20 @@ def bad_key() -> Json:
     """A wrong key on the Developer API: 400, not 401."""
     info = {"@type": f"{_TYPES}.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
     return error(400, "API key not valid. Please pass a valid API key.", [info])
+
+
+def bad_token() -> Json:
+    """A wrong access token of Google Cloud."""
+    info = {
+        "@type": f"{_TYPES}.ErrorInfo",
+        "reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        "domain": "googleapis.com",
+    }
+    message = (
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or "
+        "other valid authentication credential."
+    )
+    return error(401, message, [info])
 
 
 def unknown_model(name: str, version: str) -> Json:

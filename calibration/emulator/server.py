@@ -150,12 +150,12 @@ class Emulator:
         return await self._verbs[target.verb](request, target, target.model)
 
     def _unauthorised(self, request: web.Request) -> web.Response | None:
-        given = request.headers.get("x-goog-api-key") or request.headers.get("Authorization")
-        if not given:
+        key, bearer = request.headers.get("x-goog-api-key"), request.headers.get("Authorization")
+        if not key and not bearer:
             return _refuse(protocol.error(403, "Method doesn't allow unregistered callers."))
-        if self._key is not None and given != self._key:
-            return _refuse(protocol.bad_key())
-        return None
+        if self._key is None or self._key == (key or str(bearer).removeprefix("Bearer ")):
+            return None
+        return _refuse(protocol.bad_key() if key else protocol.bad_token())
 
     def _card(self, name: str) -> Json:
         model = self.truth.models[name]
