@@ -97,6 +97,9 @@ class Steps(Generic[T]):
         return all(value == self.values[0] for value in self.values)
 
 
+UNCHANGED: Steps[float] = Steps((), (1.0,))
+
+
 def steps(
     spans: Iterable[tuple[float, float, T]], outside: T, overlap: Callable[[T, T], T] = lambda _, new: new
 ) -> Steps[T]:
@@ -149,7 +152,13 @@ def crowding(spells: Iterable[Spell[Event]], name: str) -> Steps[float]:
     return steps([(s.begin_s, s.end_s, s.event.factor) for s in found], 1.0, lambda a, b: a * b)
 
 
-def cut_of(spells: Iterable[Spell[Event]], name: str, *, scope: bool) -> Steps[float]:
+def reservation_cut(spells: Iterable[Spell[Any]], name: str) -> Steps[float]:
+    """What the reserved tokens of an endpoint are multiplied by; overlapping cuts multiply."""
+    found = [s for s in of_kind(spells, QuotaCut) if s.event.reservations]
+    return cut_of(found, name, scope=False)
+
+
+def cut_of(spells: Iterable[Spell[Any]], name: str, *, scope: bool) -> Steps[float]:
     """What limits of an endpoint, or of a scope, are multiplied by; overlapping cuts multiply."""
     spans = [
         (s.begin_s, s.end_s, s.event.factor) for s in of_kind(spells, QuotaCut) if _cuts(s.event, name, scope)
@@ -178,7 +187,8 @@ def what(event: Event) -> str:
             return f"{_those(event.endpoints)} {event.factor:g} times as slow"
         case QuotaCut():
             named = (*(event.endpoints or ()), *(event.scopes or ()))
-            return f"limits of {_those(named or None)} times {event.factor:g}"
+            limits = "limits and reservations" if event.reservations else "limits"
+            return f"{limits} of {_those(named or None)} times {event.factor:g}"
         case Failover():
             return f"{event.source} fails over to {event.target}"
         case Spike():

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.audit.events import slowed
 from sim.audit.result import Check, check_rows
 from sim.records import Reason, Records
 from sim.scenario.batch import Batch
@@ -45,7 +46,7 @@ def batch_checks(
     late, odd = _out_of_order(records, rows), _odd_time(records, rows, spec)
     yield check_rows(f"order of jobs, {place.name}", late, "began before one that came earlier")
     yield check_rows(f"handing in, {place.name}", odd, "at no stroke and at no job's end")
-    yield _turnarounds(records, place, jobs, len(rows))
+    yield _turnarounds(records, scenario, place, jobs, len(rows))
     refused = (a.endpoint == index) & (a.reason == Reason.JOB_TOKENS)
     small = refused & (prompts <= room)
     yield check_rows(f"refused by jobs, {place.name}", small, "would have fitted")
@@ -80,13 +81,13 @@ def _odd_time(records: Records, rows: Rows, spec: Batch) -> NDArray[np.bool_]:
     return wrong
 
 
-def _turnarounds(records: Records, place: Place, jobs: Floats, calls: int) -> Check:
+def _turnarounds(records: Records, scenario: Scenario, place: Place, jobs: Floats, calls: int) -> Check:
     """Every length is one of the draws; which is whose, equal beginnings do not tell."""
     spec = place.spec
     assert isinstance(spec, Batch)
     law = turnarounds(spec.turnaround_s, records.workload.luck, place.name)
     drawn = np.append(np.sort(list(islice(law, calls))), np.inf)
-    took_s = jobs[1] - jobs[0]
+    took_s = (jobs[1] - jobs[0]) / slowed(records, scenario, place.name, jobs[0])
     above = np.searchsorted(drawn, took_s)
     gap = np.minimum(np.abs(drawn[above] - took_s), np.abs(drawn[np.maximum(above - 1, 0)] - took_s))
     most = float(gap.max(initial=0.0))

@@ -7,7 +7,8 @@ is asked; the times between events must be those of the step law, to a microseco
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +22,22 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+Brownouts = Sequence[tuple[float, float, float]]
+
 SLACK_S = 1e-6  # sums of step times in different order
 
 
-def batching_checks(records: Records, spec: Batching, name: str, index: int) -> Iterator[Check]:
-    """The checks of one endpoint of instances that batch."""
+def batching_checks(
+    records: Records, spec: Batching, name: str, index: int, brownouts: Brownouts = ()
+) -> Iterator[Check]:
+    """The checks of one endpoint of instances that batch; ``brownouts``: begin, end and factor of each."""
     if records.stays is None:
         return
     mine = np.flatnonzero(records.attempts.endpoint[records.stays.attempt] == index)
     stays = take(records.stays, mine)
     wrong = _wrong_chains(records, stays, spec, index)
     yield check_rows(f"stays, {name}", wrong, "stays in a batch do not add up to the call")
-    machines = [_Machine.of(take(stays, rows), spec, records) for rows in _by_machine(stays)]
+    machines = [_Machine.of(take(stays, rows), spec, records, brownouts) for rows in _by_machine(stays)]
     most = max((int(m.members.max(initial=0)) for m in machines), default=0)
     yield Check(f"batch, {name}", most <= spec.max_batch, f"at most {most} of {spec.max_batch} on one")
     used = max((m.most_tokens for m in machines), default=0.0)
@@ -66,13 +71,13 @@ class _Machine:
     worst_gap_s: float
 
     @classmethod
-    def of(cls, stays: Stays, spec: Batching, records: Records) -> _Machine:
+    def of(cls, stays: Stays, spec: Batching, records: Records, brownouts: Brownouts) -> _Machine:
         """Recount one machine from its stays."""
         e = _events(stays, spec, records)
         ends = (e.steps[1:], e.time_s[1:])
         grown = e.base[:-1] + e.decoding[:-1] * ends[0] + e.prompts[:-1]
         most = e.reserved if spec.growth is None else grown
-        gap_s = _gaps_s(e, spec)
+        gap_s = _gaps_s(e, spec, brownouts)
         unordered = bool((np.diff(e.steps) < 0).any())
         return cls(
             e.members, float(most.max(initial=0)), np.inf if unordered else float(gap_s.max(initial=0))
@@ -161,17 +166,43 @@ def _resumed(s: Stays) -> Mask:
     return again
 
 
-def _gaps_s(e: _Events, spec: Batching) -> Floats:
+def _gaps_s(e: _Events, spec: Batching, brownouts: Brownouts) -> Floats:
     """By how much each interval between events is longer or shorter than its steps take."""
     steps, elapsed_s = np.diff(e.steps), np.diff(e.time_s)
-    due_s = _due_s(e, spec, steps)
+    due_s = _slowed_s(e, spec, steps, brownouts)
     gap_s = np.abs(elapsed_s - due_s)
     cut = e.lost[1:]  # in the middle of a step
     made_s = np.where(steps == 0, 0.0, due_s)  # a copy, or a pass, may be cut as well
-    late_s = np.maximum(made_s - elapsed_s, elapsed_s - _due_s(e, spec, steps + 1))
+    late_s = np.maximum(made_s - elapsed_s, elapsed_s - _slowed_s(e, spec, steps + 1, brownouts))
     gap_s = np.where(cut, np.maximum(late_s, 0.0), gap_s)
     idle = e.members[:-1] == 0
     return np.asarray(np.where(idle, np.where(steps == 0, 0.0, np.inf), gap_s))
+
+
+def _slowed_s(e: _Events, spec: Batching, steps: Ints, brownouts: Brownouts) -> Floats:
+    """As `_due_s`, each step at the pace of the instant at which it begins."""
+    due_s = _due_s(e, spec, steps)
+    if not brownouts:
+        return due_s
+    begin_s, stall_s = e.time_s[:-1], e.stall_s[:-1]
+    at_first = np.prod([np.where((begin_s >= b) & (begin_s < t), f, 1.0) for b, t, f in brownouts], axis=0)
+    slowed_s = at_first * (due_s - stall_s) + stall_s
+    changes = np.sort([at_s for begin, end, _ in brownouts for at_s in (begin, end)])
+    touched = np.searchsorted(changes, e.time_s[1:]) > np.searchsorted(changes, begin_s)
+    for k in np.flatnonzero(touched & (steps > 1)).tolist():
+        slowed_s[k] = _step_by_step_s(e, spec, k, int(steps[k]), brownouts)
+    return np.asarray(slowed_s)
+
+
+def _step_by_step_s(e: _Events, spec: Batching, k: int, steps: int, brownouts: Brownouts) -> float:
+    """Seconds of the steps after event ``k``, where their pace changes in between."""
+    pair = _Events(**{name: getattr(e, name)[k : k + 2] for name in _Events.__dataclass_fields__})
+    each_s = np.diff(_due_s(pair, spec, np.arange(steps + 1))).tolist()
+    at_s = begin_s = float(e.time_s[k])
+    for n, step_s in enumerate(each_s):
+        pace = math.prod(factor for begin, end, factor in brownouts if begin <= at_s < end)
+        at_s += pace * step_s + (float(e.stall_s[k]) if n == 0 else 0.0)
+    return at_s - begin_s
 
 
 def _due_s(e: _Events, spec: Batching, steps: Ints) -> Floats:

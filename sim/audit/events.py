@@ -24,7 +24,7 @@ from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
 from sim.scenario.spec import Scenario
 from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
-from sim.timeline import Spell, timeline
+from sim.timeline import Spell, of_kind, timeline
 from sim.workload.columns import Workload
 from sim.world.places import Place, resolve
 
@@ -220,6 +220,18 @@ def _with_found(load: Workload, attempts: Attempts, rows: NDArray[np.intp]) -> W
     cached = np.zeros(len(load), dtype=np.int32)
     cached[attempts.request[rows]] = attempts.cached_tokens[rows]
     return replace(load, cached_tokens=cached)
+
+
+def brownouts(records: Records, scenario: Scenario, name: str) -> list[tuple[float, float, float]]:
+    """Begin, end and factor of each brownout of an endpoint."""
+    found = of_kind(timeline(scenario, records.workload.luck), Brownout)
+    slow = [s for s in found if _met(s.event, name)]
+    return [(s.begin_s, s.end_s, s.event.factor) for s in slow if s.event.factor != 1]
+
+
+def slowed(records: Records, scenario: Scenario, name: str, at_s: Floats) -> Floats:
+    """By what factor brownouts slow an endpoint down at each instant."""
+    return _pace(timeline(scenario, records.workload.luck), name, at_s)
 
 
 def _pace(spells: Spells, name: str, at_s: Floats) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.audit.batching import batching_checks
+from sim.audit.events import brownouts
 from sim.audit.fleet import fleet_checks, preemption_checks
 from sim.audit.prefixes import prefix_checks
 from sim.audit.result import Check, check_rows
@@ -27,7 +28,8 @@ def instance_checks(records: Records, scenario: Scenario, place: Place, index: i
         wrong = _overtaken(records, index)
         yield check_rows(f"order, {place.name}", wrong, "began after a later call of no higher priority")
     if spec.batching is not None:
-        yield from batching_checks(records, spec.batching, place.name, index)
+        slow = brownouts(records, scenario, place.name)
+        yield from batching_checks(records, spec.batching, place.name, index, slow)
         yield from prefix_checks(records, spec.batching, place.name, index)
     if managed:
         yield from fleet_checks(records, scenario, spec, place.name, index)

@@ -15,8 +15,10 @@ from profiles.schema import Throughput
 from sim.audit.prompts import media_recounted
 from sim.audit.result import Check, check_rows
 from sim.records import Lane, Reason, Records
+from sim.scenario.events import QuotaCut
 from sim.scenario.media import MediaKind
 from sim.scenario.spec import Provisioned, Scenario
+from sim.timeline import of_kind, timeline
 from sim.world.places import Place
 
 Floats = NDArray[np.float64]
@@ -98,13 +100,13 @@ def reserved_levels(
         np.concatenate([attempts.free_s[settled], attempts.begin_s[rows]]),
         np.concatenate([correction, attempts.reserved_tokens[rows]]),
         np.repeat([False, True], [len(settled), len(rows)]),
-        reserved_steps(spec, throughput, scenario),
+        reserved_steps(records, place.name, spec, throughput, scenario),
         scenario.start_utc.timestamp(),
     )
 
 
 def reserved_steps(
-    spec: Provisioned, throughput: Throughput, scenario: Scenario
+    records: Records, name: str, spec: Provisioned, throughput: Throughput, scenario: Scenario
 ) -> list[tuple[float, float, float]]:
     """Each time the GSUs change: when, the weighted tokens of a window from then on, its seconds."""
     zone, zero = ZoneInfo(scenario.timezone), scenario.start_utc.timestamp()
@@ -115,11 +117,20 @@ def reserved_steps(
                 at_s = -math.inf if moment is None else moment.replace(tzinfo=zone).timestamp() - zero
                 changes.append((max(at_s, 0.0), sign * order.gsus))
     found = []
-    for at_s in sorted({0.0, *(at_s for at_s, _ in changes if at_s < scenario.duration_s)}):
+    cuts = [s for s in of_kind(timeline(scenario, records.workload.luck), QuotaCut) if _cuts(s.event, name)]
+    edges = {at_s for spell in cuts for at_s in (spell.begin_s, spell.end_s) if at_s < math.inf}
+    for at_s in sorted({0.0, *edges, *(at_s for at_s, _ in changes if at_s < scenario.duration_s)}):
         gsus = sum(step for since_s, step in changes if since_s <= at_s)
         window_s = (spec.window_s or throughput.window(gsus).window_s) if gsus else 60.0  # of nothing
-        found.append((at_s, gsus * throughput.tokens_per_s_per_gsu * window_s, window_s))
+        left = math.prod(spell.event.factor for spell in cuts if spell.begin_s <= at_s < spell.end_s)
+        found.append((at_s, left * gsus * throughput.tokens_per_s_per_gsu * window_s, window_s))
     return found
+
+
+def _cuts(event: QuotaCut, name: str) -> bool:
+    """Whether an event cuts the reserved tokens of an endpoint."""
+    everywhere = event.endpoints is None and event.scopes is None
+    return event.reservations and (everywhere or name in (event.endpoints or ()))
 
 
 def _asked_types(records: Records, scenario: Scenario, name: str, index: int) -> Check:

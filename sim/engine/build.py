@@ -48,7 +48,7 @@ from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedSta
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
 from sim.stations.traits import give_booking, give_releasing
-from sim.timeline import Spell, Steps, cut_of, timeline
+from sim.timeline import UNCHANGED, Spell, Steps, cut_of, reservation_cut, slowness, timeline
 from sim.workload.columns import Workload
 from sim.world.batch_rules import enqueued_room
 from sim.world.live_rules import session_limits
@@ -109,6 +109,7 @@ def build_floor(world: World, load: Workload) -> Floor:
             station = stations[place.name]
             seen = counted(load, station.prompts)
             attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
+            station.slow_down(slowness(spells, place.name))
         lose_instances(stations, spells, clock)
         break_off(stations, world.places, spells, clock)
     for name, station in stations.items():
@@ -241,7 +242,8 @@ def _reserved(
     caches = spec.context_cache is not None
     kind = CachingProvisioned if caches else ProvisionedStation
     burn = (CachedBurn if caches else Burn)(rates, load, prompts, services)
-    admission = Admission(reservations_of(spec, throughput, site.scenario), _types(load, site.scenario))
+    cut = reservation_cut(site.spells, place.name)
+    admission = Admission(reservations_of(spec, throughput, site.scenario, cut), _types(load, site.scenario))
     return kind(*common, admission, limiters, load.input_tokens.tolist(), burn)
 
 
@@ -252,16 +254,24 @@ def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None
     return shared_pool(spec.contention, spec.service, load.luck, place.name, scenario)
 
 
-def reservations_of(spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Steps[Reservation]:
-    """What the orders of an endpoint enforce over time."""
+def reservations_of(
+    spec: Provisioned, throughput: Throughput, scenario: Scenario, cut: Steps[float] = UNCHANGED
+) -> Steps[Reservation]:
+    """What the orders of an endpoint enforce over time, less what events cut."""
     gsus = gsus_over_time(spec, scenario)
-    return Steps(gsus.at_s, tuple(_reservation(count, spec, throughput, scenario) for count in gsus.values))
+    edges = tuple(sorted({*gsus.at_s, *cut.at_s}))
+    found = [
+        _reservation(gsus.at(at_s), cut.at(at_s), spec, throughput, scenario) for at_s in (-math.inf, *edges)
+    ]
+    return Steps(edges, tuple(found))
 
 
-def _reservation(gsus: int, spec: Provisioned, throughput: Throughput, scenario: Scenario) -> Reservation:
+def _reservation(
+    gsus: int, share: float, spec: Provisioned, throughput: Throughput, scenario: Scenario
+) -> Reservation:
     window_s = spec.window_s or (throughput.window(gsus).window_s if gsus else _ANY_WINDOW_S)
     return Reservation(
-        budget=gsus * throughput.tokens_per_s_per_gsu * window_s,
+        budget=share * gsus * throughput.tokens_per_s_per_gsu * window_s,
         window_s=window_s,
         offset_s=math.fmod(scenario.start_utc.timestamp(), window_s),
         first_estimate=spec.first_estimate_tokens * throughput.rate("output"),

@@ -13,10 +13,12 @@ from sim.luck import Luck
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ResponseCache
 from sim.scenario.events import Errors, Outage
+from sim.scenario.live import Live
 from sim.stations.base import Call, Station
 from sim.stations.eventful import Calendar, Eventful
 from sim.stations.service import Service, draw_service, too_long
 from sim.timeline import (
+    UNCHANGED,
     Spell,
     Steps,
     away_spans,
@@ -45,7 +47,15 @@ class Laws:
         k, law = divmod(column, len(self.kinds))
         model, factor = self.kinds[law]
         service = draw_service(place.name, place.spec, model, load, k, levels)
-        return service if factor == 1 else _stretched(service, factor)
+        if factor == 1:
+            return service
+        return _later(service, factor) if isinstance(place.spec, Live) else _stretched(service, factor)
+
+
+def _later(service: Service, factor: float) -> Service:
+    """A longer silence; sound is played as fast as ever."""
+    more_s = service.first_s * (factor - 1)
+    return replace(service, first_s=service.first_s + more_s, total_s=service.total_s + more_s)
 
 
 def _stretched(service: Service, factor: float) -> Service:
@@ -57,7 +67,8 @@ def _stretched(service: Service, factor: float) -> Service:
 def laws_of(place: Place, spells: Spells) -> Laws:
     """What switches of the model and brownouts come to at one endpoint."""
     spells, own = _about(place, spells), place.spec.model
-    models, pace = models_over_time(spells, place.name, own), slowness(spells, place.name)
+    models = models_over_time(spells, place.name, own)
+    pace = UNCHANGED if place.slows_itself else slowness(spells, place.name)
     edges = sorted({*models.at_s, *pace.at_s})
     pairs = [(own, 1.0), *((models.at(edge), pace.at(edge)) for edge in edges)]
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}

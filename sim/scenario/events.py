@@ -72,7 +72,11 @@ class Errors(_Event):
 
 
 class Brownout(_Event):
-    """Services that begin inside take ``factor`` times as long, to the first token and to the last."""
+    """Services that begin inside take ``factor`` times as long, to the first token and to the last.
+
+    On instances that batch each step that begins inside, of batch jobs those handed in inside, of Live
+    answers the silence before them.
+    """
 
     kind: Literal["brownout"]
     endpoints: Names | None = None
@@ -82,13 +86,15 @@ class Brownout(_Event):
 class QuotaCut(_Event):
     """The limits per minute and per day of endpoints and scopes are ``factor`` times what they were.
 
-    What was used before the cut counts against the smaller limit.
+    What was used before the cut counts against the smaller limit. ``reservations``: reserved tokens are cut
+    as well, from a new window on, as where an order begins; the fee stays.
     """
 
     kind: Literal["quota_cut"]
     endpoints: Names | None = None  # left out, with scopes left out too: all endpoints and all scopes
     scopes: Names | None = None
     factor: Factor
+    reservations: bool = False
 
 
 class Failover(_Event):
@@ -168,7 +174,6 @@ class Surroundings:
     drawn_classes: Collection[str]  # those whose arrivals are drawn, not replayed
     scopes: Collection[str]
     models: Collection[str]  # given for an endpoint
-    timed: Collection[str]  # endpoints whose services have a drawn length, so that a factor can stretch it
     switchable: Collection[str]  # endpoints whose model may change under way
     machines: Collection[str]  # endpoints of instances
     duration_s: float
@@ -195,13 +200,7 @@ def check_event(event: Event, where: str, around: Surroundings) -> None:
 def _named(event: Event, around: Surroundings) -> Iterator[tuple[str, str, Collection[str], str]]:
     """Key, name, allowed names, and what those are."""
     match event:
-        case Brownout():
-            names = around.endpoints if event.endpoints is None else event.endpoints
-            yield from (("endpoints", name, around.endpoints, "endpoints") for name in names)
-            yield from (
-                ("endpoints", name, around.timed, "endpoints whose times are drawn:") for name in names
-            )
-        case Outage() | Errors() | QuotaCut():
+        case Outage() | Errors() | Brownout() | QuotaCut():
             yield from (("endpoints", name, around.endpoints, "endpoints") for name in event.endpoints or ())
         case Failover():
             yield "source", event.source, around.endpoints, "endpoints"

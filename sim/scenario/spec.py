@@ -350,18 +350,17 @@ class Scenario(Strict):
         makes_times = {name for name, spec in own.items() if spec.batching is not None or spec.preemptive}
         makes_times |= {name for name, spec in self.endpoints.items() if isinstance(spec, Batch)}
         caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
-        timed = [name for name in self.endpoints if name not in makes_times]
-        bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)} | caching
+        bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)}
+        bound |= caching | makes_times
         if any(spec.media is not None for spec in self.classes.values()):
-            bound |= set(timed)  # another model counts media differently
+            bound |= set(self.endpoints)  # another model counts media differently
         return Surroundings(
             endpoints=list(self.endpoints),
             classes=list(self.classes),
             drawn_classes=[name for name, spec in self.classes.items() if spec.trace is None],
             scopes=list(self.limits_scopes),
             models=list(dict.fromkeys(e.model for e in self.endpoints.values() if e.model is not None)),
-            timed=timed,
-            switchable=[n for n in timed if n not in bound and self.endpoints[n].model is not None],
+            switchable=[n for n, e in self.endpoints.items() if n not in bound and e.model is not None],
             machines=list(own),
             duration_s=self.duration_s,
         )

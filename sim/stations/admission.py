@@ -27,11 +27,10 @@ from sim.stations.limiters import (
     TokenBucket,
     Varying,
 )
-from sim.timeline import Steps
+from sim.timeline import UNCHANGED, Steps
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 OWN = -1  # the scope of an endpoint's own limits
-UNCHANGED: Steps[float] = Steps((), (1.0,))
 TEN_MINUTES_S = 600.0
 PASSED = (0.0, Reason.NONE, OWN)
 

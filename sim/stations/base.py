@@ -18,6 +18,7 @@ from sim.engine.clock import Clock
 from sim.records import Instance, Outcome, Reason, StationLog, Usage
 from sim.stations.prompts import NO_PROMPTS
 from sim.stations.service import Service
+from sim.timeline import Steps
 
 
 class Call:
@@ -294,6 +295,9 @@ class Station:
     def instances(self) -> list[Instance]:
         """After the run: what became of each instance, where they come and go."""
         return []
+
+    def slow_down(self, slowness: Steps[float]) -> None:
+        """Learn by what factor services take longer when; for stations whose times the run makes."""
 
     def hang_up(self, request: int) -> None:
         """Hear that a request is given up, and with it its conversation."""

@@ -7,7 +7,8 @@ The rule, which the audit re-plays from the rows:
 2. A job takes as many calls as its own bound and the bound on enqueued tokens leave room for. It begins when
    it is handed in: at once if fewer jobs than allowed are under way and its first call fits, else when one
    ends.
-3. It is done after a turnaround drawn for it, the k-th job's the k-th draw; all its calls are answered then.
+3. It is done after a turnaround drawn for it, the k-th job's the k-th draw, times the brownouts that hold
+   when it is handed in; all its calls are answered then.
 4. A call longer than all that may be enqueued is refused. None is ever refused for coming too fast, and the
    timeouts of online calls do not apply.
 """
@@ -25,6 +26,7 @@ from sim.luck import Luck
 from sim.records import Outcome, Reason
 from sim.scenario.batch import Batch
 from sim.stations.base import Call, Caller, Services, Station, Worked
+from sim.timeline import UNCHANGED, Steps
 
 _BLOCK = 256
 
@@ -60,6 +62,7 @@ class JobStation(Station):
         self._jobs: dict[int, list[Call]] = {}
         self._handed_in, self._enqueued, self._striking = 0, 0, False
         self._worked = Worked()
+        self._slowness: Steps[float] = UNCHANGED
         self._services: dict[int, int] = {}  # begun, by request
 
     def submit(self, call: Call, now: float) -> None:
@@ -101,7 +104,7 @@ class JobStation(Station):
         number = self._handed_in
         self._handed_in += 1
         self._jobs[number] = calls
-        done_s = now + self._next_turnaround_s()
+        done_s = now + self._slowness.at(now) * self._next_turnaround_s()
         self._change_queue(-len(calls), now)
         self._change_busy(len(calls), now)
         for call in calls:
@@ -111,6 +114,10 @@ class JobStation(Station):
             self._services[call.request] = call.service + 1
             self._worked.add(call, done_s, done_s, self._made(call))
         self._clock.at(done_s, Timer(self._finish, number))
+
+    def slow_down(self, slowness: Steps[float]) -> None:
+        """See `Station.slow_down`: of jobs, by when they are handed in."""
+        self._slowness = slowness
 
     def _finish(self, timer: Timer) -> None:
         now = self._clock.now

@@ -15,8 +15,10 @@ from sim.stations.growth import GrowingMachine
 from sim.stations.known import Known
 from sim.stations.line import make_line
 from sim.stations.machine import Machine, Sequence
+from sim.stations.paced import give_pace
 from sim.stations.prefix_store import PrefixStore
 from sim.stations.stays import StayLog
+from sim.timeline import Steps
 
 
 class BatchingStation(Station):
@@ -25,6 +27,8 @@ class BatchingStation(Station):
     One that could never fit is refused at once. Who waits for the present step to end is queued, and so is
     who had to make room in a batch.
     """
+
+    _slowness: Steps[float] | None = None
 
     def __init__(
         self,
@@ -61,7 +65,20 @@ class BatchingStation(Station):
             self._machines[number] = self._machine(number)
         self._balancer.changed(list(self._machines.values()))
 
+    def slow_down(self, slowness: Steps[float]) -> None:
+        """See `Station.slow_down`: of steps, by when they begin."""
+        if not slowness.constant:
+            self._slowness = slowness
+            for machine in self._machines.values():
+                give_pace(machine, slowness)
+
     def _machine(self, number: int) -> Machine:
+        machine = self._plain_machine(number)
+        if self._slowness is not None:
+            give_pace(machine, self._slowness)
+        return machine
+
+    def _plain_machine(self, number: int) -> Machine:
         spec, levels = self._spec, self._known.levels
         store = PrefixStore(spec.prefix_memory, self._known.beginnings) if spec.prefix_cache_share else None
         if spec.growth is None:

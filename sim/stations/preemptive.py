@@ -11,6 +11,7 @@ from sim.scenario.spec import Instances
 from sim.stations.base import Call, Caller, Services, Worked
 from sim.stations.instances import InstanceStation
 from sim.stations.stays import StayLog
+from sim.timeline import UNCHANGED, Steps
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +48,7 @@ class PreemptiveStation(InstanceStation):
         self._works: dict[Call, _Work] = {}  # begun and not ended
         self._at_work: dict[int, dict[Call, None]] = {}  # by priority, the latest begun last
         self._worked, self._stays = Worked(), StayLog()
+        self._slowness: Steps[float] = UNCHANGED
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -100,8 +102,13 @@ class PreemptiveStation(InstanceStation):
         self._services_begun[call.request] = k + 1
         self.services.need(k)
         call.begin_s = now
+        pace = self._slowness.at(now)
         first_s = float(self.services.columns[k].first_s[call.request])
-        return _Work(call, self.services.total_s[k][call.request], first_s)
+        return _Work(call, pace * self.services.total_s[k][call.request], pace * first_s)
+
+    def slow_down(self, slowness: Steps[float]) -> None:
+        """See `Station.slow_down`: of services, by when they begin."""
+        self._slowness = slowness
 
     def _stop(self, work: _Work, now: float, how: Leave) -> None:
         """A stay ends."""

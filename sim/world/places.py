@@ -47,9 +47,14 @@ class Place:
     @property
     def makes_times(self) -> bool:
         """Whether the run decides how long services take, so that no draw tells beforehand."""
+        return self.slows_itself or isinstance(self.spec, Live) or self.load_law is not None
+
+    @property
+    def slows_itself(self) -> bool:
+        """Whether the station stretches its own times in a brownout: it makes them as it goes."""
         spec = self.spec
         machines = isinstance(spec, Instances) and (spec.batching is not None or spec.preemptive)
-        return machines or isinstance(spec, Batch | Live) or self.load_law is not None
+        return machines or isinstance(spec, Batch)
 
     @property
     def load_law(self) -> LoadLaw | None:

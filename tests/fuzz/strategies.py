@@ -284,7 +284,8 @@ def events(draw, names, kinds, shops, switches=True):
             "silent": st.booleans(),
         },
         "errors": {"endpoints": some, "share": st.sampled_from([0.0, 0.3, 1.0])},
-        "quota_cut": {"factor": factor},
+        "quota_cut": {"factor": factor, "reservations": st.booleans()},
+        "brownout": {"endpoints": some, "factor": factor},
         "spike": {
             "factor": factor,
             "classes": st.one_of(st.none(), st.sampled_from(kinds).map(lambda k: [k])),
@@ -295,10 +296,6 @@ def events(draw, names, kinds, shops, switches=True):
             "detection_s": st.sampled_from([0.0, 5.0]),
         },
     }
-    timed = [name for name in names if not shops[name].keys() & {"batching", "preemptive"}]
-    if timed:
-        slow = st.lists(st.sampled_from(timed), min_size=1, unique=True)
-        fields["brownout"] = {"endpoints": slow, "factor": factor}
     lossy = [name for name in names if shops[name]["buy"] == "instances" and "preemptive" not in shops[name]]
     if lossy:
         fields["instance_loss"] = {"endpoint": st.sampled_from(lossy), "count": st.integers(1, 3)}
@@ -397,12 +394,11 @@ def scenarios(draw):
     if draw(st.booleans()):
         routing = draw(wrapped(routing, shops, able)) if routing["policy"] in ("static", "split") else routing
     kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
-    timed = [name for name in names if shops[name]["buy"] != "batch"]  # a job's time cannot be stretched
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
     seen = any("media" in kind for kind in kinds.values())
-    one = events(timed, list(kinds), shops, switches=not seen and "cascade" not in str(routing))
-    happenings = st.one_of(st.just([]), st.lists(one, max_size=3 if timed else 0))
+    one = events(names, list(kinds), shops, switches=not seen and "cascade" not in str(routing))
+    happenings = st.one_of(st.just([]), st.lists(one, max_size=3))
     return scenario(
         shops,
         kinds,

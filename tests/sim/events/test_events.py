@@ -390,14 +390,6 @@ def test_a_wrong_event_is_named(event, path, given, right):
         assert words in str(caught.value)
 
 
-def test_a_brownout_cannot_stretch_what_is_not_drawn():
-    batching = {"max_batch": 8, "step_s": {"intercept_s": 0.01}}
-    with pytest.raises(InputError, match="whose times are drawn"):
-        scenario(
-            {"m": {"buy": "instances", "batching": batching}}, events=[{"kind": "brownout", "factor": 2.0}]
-        )
-
-
 def test_the_callers_own_memory_is_none_of_all_endpoints():
     shops = {"front": {"buy": "response_cache", "entries": 10}, "p": payg()}
     classes = {"a": request_class(5.0, queries={"distinct": 20})}

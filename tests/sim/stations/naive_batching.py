@@ -24,10 +24,10 @@ class Machine:
     """One machine. ``watermark`` None: a call reserves room for its whole answer; else memory grows."""
 
     def __init__(self, *, a, b, c=0.0, rate=None, chunk=None, most, memory=float("inf"),
-                 watermark=None, swap=None, gives_way=False, store=None):  # fmt: skip
+                 watermark=None, swap=None, gives_way=False, store=None, pace=lambda now: 1.0):  # fmt: skip
         self.a, self.b, self.c, self.rate, self.chunk = a, b, c, rate, chunk
         self.most, self.memory, self.watermark, self.swap = most, memory, watermark, swap
-        self.gives_way, self.store = gives_way, store
+        self.gives_way, self.store, self.pace = gives_way, store, pace
         self.queue, self.running, self.stall = [], [], 0.0
 
     def enqueue(self, seq, in_front=False):
@@ -89,8 +89,11 @@ class Machine:
 
     def start(self, now):
         """Begin a step; when it will end."""
-        now += self.stall
+        slow, stall = self.pace(now), self.stall
         self.stall = 0.0
+        return now + stall + slow * (self.ends(now) - now)
+
+    def ends(self, now):
         reading = [s for s in self.running if not s.ready]
         if reading and self.chunk is None:
             return now + self.a + reading[0].left_to_read / self.rate
