@@ -77,6 +77,7 @@ class Kind(IntEnum):
     RETRY = 1  # the one before ended in an error
     HEDGE = 2  # the one before was slow, and may still answer
     ESCALATION = 3  # the one before answered, and its answer was not good enough
+    VERIFICATION = 4  # the one before answered, and a model judges its answer
 
 
 class Lane(IntEnum):
@@ -248,3 +249,19 @@ class Records:
 def called(load: Workload, arrival_s: Floats) -> Floats:
     """When the first call of each request was due: as it came, or once what it needs had been looked up."""
     return arrival_s if load.retrieval_s is None else arrival_s + load.retrieval_s
+
+
+def verifying(attempts: Attempts, n: int) -> NDArray[np.bool_]:
+    """Which attempts judge an answer, second tries among them; ``n`` requests."""
+    own = attempts.kind == Kind.VERIFICATION
+    stage = np.full(n, -1)
+    stage[attempts.request[own]] = attempts.stage[own]
+    return np.asarray(attempts.stage == stage[attempts.request])
+
+
+def judged(records: Records) -> NDArray[np.bool_]:
+    """Requests on whose answer a judging model has spoken."""
+    attempts, n = records.attempts, len(records.workload)
+    found = np.zeros(n, dtype=bool)
+    found[attempts.request[verifying(attempts, n) & (attempts.outcome == Outcome.SERVED)]] = True
+    return found

@@ -17,7 +17,7 @@ from sim.audit.events import cut_off, event_checks, model_at, serving, unreached
 from sim.audit.holds import hold_checks
 from sim.audit.limits import limit_checks, peak
 from sim.audit.money import money_checks
-from sim.audit.prompts import media_recounted, prompts_asked
+from sim.audit.prompts import judging, prompts_asked
 from sim.audit.result import Audit, Check, check_rows
 from sim.audit.spend import spend_checks
 from sim.money.bill import Bill
@@ -149,9 +149,10 @@ def token_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     reads = begun & ~from_memory[attempts.endpoint]
     wrong = attempts.input_tokens != np.where(reads, prompts_asked(records, scenario, catalog), 0)
     drawn = np.array([not looks_up(scenario.endpoints[name]) for name in records.endpoint_names])
-    wrong |= drawn[attempts.endpoint] & (
-        attempts.cached_tokens != np.where(reads, load.cached_tokens[who], 0)
-    )
+    cached = np.where(reads, load.cached_tokens[who], 0)
+    for _, rows in judging(records, scenario):
+        cached[rows] = 0
+    wrong |= drawn[attempts.endpoint] & (attempts.cached_tokens != cached)
     yield check_rows("input tokens", wrong, "prompt differs from the workload's")
     wrong = np.where(reads, _wrong_output(records, scenario, catalog), _any_output(attempts))
     yield check_rows("output tokens", wrong, "not min(answer, cap)")
@@ -164,7 +165,9 @@ def _any_output(attempts: Attempts) -> Mask:
 
 def _wrong_output(records: Records, scenario: Scenario, catalog: Catalog) -> Mask:
     attempts, load = records.attempts, records.workload
-    asked = load.output_tokens[attempts.request]
+    asked = load.output_tokens[attempts.request].copy()
+    for spec, rows in judging(records, scenario):
+        asked[rows] = spec.verdict_tokens
     output, thinking = attempts.output_tokens, attempts.thinking_tokens
     used = output.astype(np.int64) + thinking
     cap = _caps(records, scenario, catalog)
@@ -202,6 +205,8 @@ def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.
             limit = None if model is None else model.limits.max_output_tokens.value
             own[rows[names == name]] = limit or most
     asked = records.workload.max_output_tokens[attempts.request].astype(np.int64)
+    for _, rows in judging(records, scenario):
+        asked[rows] = 0
     caps: NDArray[np.int64] = np.minimum(np.where(asked > 0, asked, most), own)
     return caps
 
@@ -217,9 +222,7 @@ def _sums(records: Records, scenario: Scenario, catalog: Catalog, reads: Mask) -
         by_endpoint = np.bincount(attempts.endpoint, weights=column)
         same &= total == int(by_class.sum()) == int(by_endpoint.sum())
         found.append(f"{name.removesuffix('_tokens')} {total}")
-    services = np.bincount(attempts.request[reads], minlength=len(load))
-    media = sum(int(tokens[reads].sum()) for tokens in media_recounted(records, scenario, catalog).values())
-    asked = int(services @ load.input_tokens.astype(np.int64)) + media
+    asked = int(prompts_asked(records, scenario, catalog)[reads].sum())
     same &= asked == int(attempts.input_tokens.sum(dtype=np.int64))
     return Check("tokens conserved", same, ", ".join(found))
 

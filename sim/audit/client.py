@@ -19,8 +19,8 @@ from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
 from sim.quality.abilities import by_request
-from sim.quality.verdicts import cascade_of, verifier_s
-from sim.records import Kind, Outcome, Reason, Records, called
+from sim.quality.verdicts import cascade_of, says_nothing, verifier_s
+from sim.records import Kind, Outcome, Reason, Records, called, verifying
 from sim.scenario.spec import Pacing, Scenario
 from sim.workload.columns import Workload
 
@@ -109,7 +109,8 @@ def _twins(records: Records, hedges: Rows) -> Rows:
 def _verdict_checks(records: Records, scenario: Scenario, catalog: Catalog, spec: Cascade) -> Iterator[Check]:
     a, r, load = records.attempts, records.requests, records.workload
     final = np.array([scenario.endpoints[name].then is None for name in records.endpoint_names])
-    shown = (a.outcome == Outcome.SERVED) & final[a.endpoint]
+    verdict = verifying(a, len(load))
+    shown = (a.outcome == Outcome.SERVED) & final[a.endpoint] & ~verdict
     escalated = np.zeros(len(load), dtype=bool)
     escalated[a.request[a.kind == Kind.ESCALATION]] = True
     stage = np.full(len(load), np.iinfo(np.int8).max, dtype=int)
@@ -121,19 +122,39 @@ def _verdict_checks(records: Records, scenario: Scenario, catalog: Catalog, spec
     first = np.flatnonzero(shown & (a.stage < stage[a.request]))
     draft[a.request[first]] = first
     flagged, judged = _recount(records, scenario, catalog, spec, draft)
+    delay_s = np.zeros(len(load)) if spec.verifier is None else verifier_s(spec, load)
+    if spec.judge is not None:
+        said_s = np.full(len(load), np.nan)
+        said = np.flatnonzero(verdict & (a.outcome == Outcome.SERVED))
+        said_s[a.request[said]] = a.end_s[said]
+        flagged, judged = flagged & ~np.isnan(said_s), judged & ~np.isnan(said_s)
+        yield check_rows("judged what was answered", _unasked(records, spec, verdict, draft), _UNASKED)
     yield check_rows("escalated what was flagged", escalated & ~flagged, "asked again without a flag")
-    answer = np.where(better >= 0, better, np.where(flagged & (not spec.keep), -1, draft))
+    lost = flagged | ~judged if spec.judge is not None else flagged  # without a verdict none is shown either
+    answer = np.where(better >= 0, better, np.where(lost & (not spec.keep), -1, draft))
     open_ends = np.isin(r.outcome, (Outcome.ABANDONED, Outcome.UNFINISHED))
     wrong = (r.outcome == Outcome.SERVED) != (answer >= 0)
     row = np.maximum(answer, 0)
     if len(a):
         told = (answer >= 0) & ~open_ends
         wrong |= told & (r.endpoint != a.endpoint[row])
-        delay_s = np.zeros(len(load)) if spec.verifier is None else verifier_s(spec, load)
         accepted = told & (answer == draft) & judged & ~flagged
-        wrong |= accepted & (r.end_s != a.end_s[row] + delay_s)
+        due_s = a.end_s[row] + delay_s if spec.judge is None else said_s
+        wrong |= accepted & (r.end_s != due_s)
         wrong |= told & (answer == better) & (r.end_s != a.end_s[row])
     yield check_rows("answers shown after their verdict", wrong & ~open_ends, "another answer or moment")
+
+
+_UNASKED = "a verdict of an answer that had not come, or by another endpoint"
+
+
+def _unasked(records: Records, spec: Cascade, verdict: Mask, draft: NDArray[np.int64]) -> Mask:
+    """Verdicts asked for before the answer had come, elsewhere than at the judge, or of no answer."""
+    a, judge = records.attempts, records.endpoint_names.index(spec.judge or "")
+    of = draft[a.request]
+    early = a.send_s < a.end_s[np.maximum(of, 0)]
+    late_stage = a.stage != a.stage[np.maximum(of, 0)] + 1
+    return np.asarray((verdict & ((of < 0) | early | late_stage)) | (verdict != (a.endpoint == judge)))
 
 
 def _recount(
@@ -145,7 +166,7 @@ def _recount(
     if not len(records.attempts):
         place = np.full(len(load), -1)
     flagged, judged = np.zeros(len(load), dtype=bool), np.zeros(len(load), dtype=bool)
-    if spec.verifier is None and not spec.recall:
+    if says_nothing(spec):
         return flagged, judged
     for index, (name, ability) in enumerate(by_request(scenario, catalog, load).items()):
         own = place == index
@@ -187,8 +208,9 @@ def _shown_at_once(records: Records, scenario: Scenario) -> Mask:
     names = records.endpoint_names
     final = np.array([scenario.endpoints[name].then is None for name in names], dtype=bool)
     shown = final[a.endpoint]
-    if cascade is None or (cascade.verifier is None and not cascade.recall):
+    if cascade is None or says_nothing(cascade):
         return np.asarray(shown)
+    shown = shown & ~verifying(a, len(records.workload))
     stage = np.full(len(records.workload), np.iinfo(np.int8).max, dtype=int)
     stage[a.request[a.kind == Kind.ESCALATION]] = a.stage[a.kind == Kind.ESCALATION]
     target = np.array([name == cascade.to for name in names])

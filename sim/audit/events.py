@@ -26,6 +26,7 @@ from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
 from sim.timeline import Spell, of_kind, timeline
 from sim.workload.columns import Workload
+from sim.workload.judging import as_read_at
 from sim.world.places import Place, resolve
 
 Mask = NDArray[np.bool_]
@@ -189,7 +190,7 @@ def _failovers(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
 
 def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, own: Mask) -> Mask:
     """The first service of each request at an endpoint against a fresh draw of it."""
-    a, load = records.attempts, records.workload
+    a, load = records.attempts, as_read_at(place.spec, records.workload)
     rows = np.flatnonzero(own & ~np.isnan(a.begin_s))
     rows = rows[np.argsort(a.begin_s[rows], kind="stable")]
     rows = rows[np.unique(a.request[rows], return_index=True)[1]]

@@ -18,6 +18,7 @@ from sim.scenario.spec import Scenario
 from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
 from sim.timeline import timeline
+from sim.workload.judging import as_read_at
 from sim.world.places import Place
 
 Floats = NDArray[np.float64]
@@ -65,6 +66,7 @@ def _needed(records: Records, scenario: Scenario, place: Place, rows: Rows) -> t
     """Seconds alone of each service: prefill, to the first answer chunk, all; drawn anew."""
     a, load = records.attempts, records.workload
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
+    load = as_read_at(place.spec, load)
     load = counted(load, prompts_of(load, scenario.classes, place.model, place.name))
     order = np.lexsort((a.begin_s[rows], a.request[rows]))
     request = a.request[rows][order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.schema import Tokenisation
 from sim.records import Records
+from sim.scenario.endpoint import Judging
 from sim.scenario.media import Media, MediaKind
 from sim.scenario.spec import Scenario
 
@@ -37,8 +39,22 @@ def media_recounted(records: Records, scenario: Scenario, catalog: Catalog) -> d
 
 def prompts_asked(records: Records, scenario: Scenario, catalog: Catalog) -> Ints:
     """The whole prompt of each attempt, begun or not."""
-    asked = records.workload.input_tokens[records.attempts.request].astype(np.int64)
+    attempts, load = records.attempts, records.workload
+    asked = load.input_tokens[attempts.request].astype(np.int64)
+    for spec, rows in judging(records, scenario):
+        answer = load.output_tokens[attempts.request[rows]].astype(np.int64)
+        cap = load.max_output_tokens[attempts.request[rows]]
+        answer[cap > 0] = np.minimum(answer, cap)[cap > 0]
+        asked[rows] += answer + spec.prompt_tokens
     return np.asarray(asked + sum(media_recounted(records, scenario, catalog).values()))
+
+
+def judging(records: Records, scenario: Scenario) -> Iterator[tuple[Judging, NDArray[np.intp]]]:
+    """The attempts at each endpoint that judges, with what its verdicts take."""
+    for index, name in enumerate(records.endpoint_names):
+        spec = getattr(scenario.endpoints[name], "judges", None)
+        if spec is not None:
+            yield spec, np.flatnonzero(records.attempts.endpoint == index)
 
 
 def _tokens(rules: Tokenisation, kind: MediaKind, spec: Media, value: int) -> int:

@@ -176,7 +176,15 @@ def _break_even(found: Economics) -> Table:
     table = Table(title=escape(title), title_justify="left")
     moved = f"{1 + MOVED:g}x"
     for column in (
-        *("class", f"{found.first} alone", f"{found.second} alone", "escalated", "break-even", "pays"),
+        *(
+            "class",
+            f"{found.first} alone",
+            f"{found.second} alone",
+            "a verdict",
+            "escalated",
+            "break-even",
+            "pays",
+        ),
         *(f"if {found.first} costs {moved}", f"if {found.second} costs {moved}"),
         "adequate: first, second, both",
     ):
@@ -189,6 +197,7 @@ def _break_even(found: Economics) -> Table:
             escape(one.name),
             words.money(one.first_usd),
             words.money(one.second_usd),
+            words.money(one.verdict_usd) if one.verdict_usd.value else "free",
             words.both(words.share(one.escalated_share), words.share_interval(one.escalated_share)),
             words.both(words.share(one.break_even_share), words.share_interval(one.break_even_share)),
             {True: "yes", False: "no", None: "unknown"}[one.pays],

@@ -50,6 +50,7 @@ from sim.stations.service import too_long
 from sim.stations.traits import give_booking, give_releasing
 from sim.timeline import UNCHANGED, Spell, Steps, cut_of, reservation_cut, slowness, timeline
 from sim.workload.columns import Workload
+from sim.workload.judging import as_read_at
 from sim.world.batch_rules import enqueued_room
 from sim.world.live_rules import session_limits
 from sim.world.orders import gsus_over_time
@@ -107,7 +108,7 @@ def build_floor(world: World, load: Workload) -> Floor:
     if spells:
         for place in world.places:
             station = stations[place.name]
-            seen = counted(load, station.prompts)
+            seen = counted(as_read_at(place.spec, load), station.prompts)
             attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
             station.slow_down(slowness(spells, place.name))
         lose_instances(stations, spells, clock)
@@ -117,7 +118,7 @@ def build_floor(world: World, load: Workload) -> Floor:
         station.then = stations[following] if following else None
     if front is not None:
         give_memory(client, stations[front.name], front.spec, load)
-    open_to_all = [place for place in world.places if place is not front]
+    open_to_all = [place for place in world.places if place.name in scenario.routable]
     stale_s = scenario.router_stale_s
     levels: dict[str, Level] = {place.name: stations[place.name] for place in open_to_all}
     if stale_s:
@@ -171,7 +172,7 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
     classes = site.scenario.classes
     levels = tuple(classes[name].thinking_level for name in site.load.class_names)
     prompts = prompts_at(place.spec, site.load, classes, place.model, place.name)
-    text = seen_by(place, site.load)
+    text = seen_by(place, as_read_at(place.spec, site.load))
     load = counted(text, prompts)
     services = Services(partial(laws.draw, place, load, levels))
     common = (place.name, index, site.clock, site.client, services)

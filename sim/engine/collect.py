@@ -66,7 +66,7 @@ def _attempts(load: Workload, log: LogColumns, stations: tuple[Station, ...]) ->
         end_s=log.end_s,
         free_s=worked.free_s,
         input_tokens=_read(log, reads, stations),
-        cached_tokens=np.where(reads, _cached(load, log, stations), 0).astype(np.int32),
+        cached_tokens=np.where(reads, _cached(log, stations), 0).astype(np.int32),
         thinking_tokens=worked.thinking,
         output_tokens=worked.output,
         reserved_tokens=log.reserved,
@@ -82,10 +82,14 @@ def _read(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Station, ..
     return read
 
 
-def _cached(load: Workload, log: LogColumns, stations: tuple[Station, ...]) -> NDArray[np.int64]:
+def _cached(log: LogColumns, stations: tuple[Station, ...]) -> NDArray[np.int64]:
     """Cached tokens as drawn with the load, or where a station looks them up as it found them."""
-    drawn = np.array([station.draws_cached for station in stations])
-    return np.where(drawn[log.endpoint], load.cached_tokens[log.request], log.cached)
+    found = log.cached.copy()
+    for station in stations:
+        if station.draws_cached:
+            rows = np.flatnonzero(log.endpoint == station.index)
+            found[rows] = station.prompts.cached[log.request[rows]]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
 from sim.policies.hold import Hold
 from sim.quality.abilities import by_request
-from sim.quality.verdicts import cascade_of, verdicts, verifier_s
+from sim.quality.verdicts import cascade_of, says_nothing, verdicts, verifier_s
 from sim.scenario.spec import Scenario
 from sim.stations.line import make_line
 from sim.workload.columns import Workload
@@ -33,6 +33,7 @@ class Verifier:
 
     flagged: Mapping[str, Callable[[int], bool]]  # endpoints whose answers are judged
     seconds: list[float] | None  # by request; None: at once
+    judge: str | None  # the endpoint that says so, by a call; None: nobody has to be asked
     keeps: bool  # the first answer is shown where there is no better one
 
 
@@ -97,14 +98,14 @@ def _holds(scenario: Scenario, load: Workload) -> Holds | None:
 
 def _verifier(world: World, load: Workload) -> Verifier | None:
     spec = cascade_of(world.scenario)
-    if spec is None or (spec.verifier is None and not spec.recall):  # one that flags nothing, at once
+    if spec is None or says_nothing(spec):
         return None
     able = by_request(world.scenario, world.catalog, load)
     flagged = {
         name: _Flags(spec, load, name, able[name]).says for name in world.scenario.routable if name != spec.to
     }
     seconds = None if spec.verifier is None else verifier_s(spec, load).tolist()
-    return Verifier(flagged, seconds, spec.keep)
+    return Verifier(flagged, seconds, spec.judge, spec.keep)
 
 
 class _Flags:

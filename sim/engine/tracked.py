@@ -49,7 +49,9 @@ class TrackedClient(GuardedClient):
         self._into: str | None = None  # where a call that was held goes
         self._tokens = requests.input_tokens
         self._under_way: dict[int, list[Call]] = {}
-        self._drafts: dict[int, int] = {}  # log row of an answer that was flagged
+        self._drafts: dict[int, int] = {}  # log row of an answer that was flagged, or is with the judge
+        self._before_judge: dict[int, Call] = {}  # the calls behind the latter
+        self._judge_at = None if conduct.verifier is None else conduct.verifier.judge
 
     def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
         """As the guarded client's; who holds work back learns whose room it waits for.
@@ -145,7 +147,7 @@ class TrackedClient(GuardedClient):
             self._watch(call, now + self._first_token_s, self._miss_first_token)
         if self._conduct.keeps_deadlines:
             self._watch(call, self._give_up_s[call.request], self._pass_deadline)
-        if self._hedger is not None and call.kind != Kind.HEDGE:
+        if self._hedger is not None and call.kind != Kind.HEDGE and call.station.name != self._judge_at:
             self._watch(call, now + self._hedger.delay_s(call.station.name), self._hedge)
 
     def _watch(self, call: Call, time_s: float, act: Callable[[Any], None]) -> None:
@@ -155,7 +157,7 @@ class TrackedClient(GuardedClient):
     def _is_late(self, call: Call, now: float) -> bool:
         """Whether a usual call sent now would end after the deadline, its queue counted in."""
         give_up_s = self._give_up_s[call.request]
-        if not self._conduct.keeps_deadlines or give_up_s == math.inf:
+        if not self._conduct.keeps_deadlines or give_up_s == math.inf or call.station.name == self._judge_at:
             return False
         self._view.index = call.request
         return bool(now + predict.e2e_s(self._view, self._system[call.station.name]) > give_up_s)
@@ -222,13 +224,17 @@ class TrackedClient(GuardedClient):
         """The last token has come: the others have lost; a verifier may have a word."""
         self._come_back(call)
         self._drop_others(call, now)
-        if self._hedger is not None:
+        is_verdict = call.station.name == self._judge_at
+        if self._hedger is not None and not is_verdict:
             self._hedger.observe(call.station.name, call.station.first_token_s(call) - call.send_s)
-        if self._is_judged(call):
+        if is_verdict or self._is_judged(call):
             self._settle(call, Outcome.SERVED, now)
             call.done = True
             self.log.add(call, now, Outcome.SERVED, Reason.NONE)
-            self._await_verdict(call, now)
+            if is_verdict:
+                self._judge((self._before_judge[call.request], self._drafts[call.request]), now)
+            else:
+                self._await_verdict(call, now)
         else:
             if call.station.then is None:
                 self._forget(call.request)
@@ -246,7 +252,11 @@ class TrackedClient(GuardedClient):
         assert self._verifier is not None
         seconds = self._verifier.seconds
         judged = (call, self.log.last_row)
-        if seconds is None:
+        if self._judge_at is not None:
+            self._drafts[call.request], self._before_judge[call.request] = judged[1], call
+            judge = self._stations[self._judge_at]
+            self._send_on(judge, call.request, 1, call.stage + 1, now, Kind.VERIFICATION)
+        elif seconds is None:
             self._judge(judged, now)
         else:
             over = lambda judged: self._decided(judged[0].request)  # noqa: E731
@@ -271,7 +281,8 @@ class TrackedClient(GuardedClient):
         if name is None:
             self._turn_away(request, now)
         else:
-            self._send_on(self._stations[name], request, 1, call.stage + 1, now, Kind.ESCALATION)
+            stage = call.stage + (1 if self._judge_at is None else 2)  # the verdict was a stage of its own
+            self._send_on(self._stations[name], request, 1, stage, now, Kind.ESCALATION)
 
     def _show(self, request: int, row: int, now: float) -> None:
         """The user sees the answer of the attempt in ``row`` now."""
@@ -284,6 +295,7 @@ class TrackedClient(GuardedClient):
         """The request is decided."""
         self._under_way.pop(request, None)
         self._drafts.pop(request, None)
+        self._before_judge.pop(request, None)
 
     # --- failures -----------------------------------------------------------------------------------
 
@@ -359,6 +371,7 @@ class TrackedClient(GuardedClient):
     def _reads(self, call: Call, now: float) -> bool:
         """Whether the user sees the answer grow."""
         shown = call.station.then is None and not self._is_judged(call)
+        shown = shown and call.station.name != self._judge_at
         return shown and call.station.has_answered(call, now)
 
     def _drop(self, call: Call, now: float, outcome: Outcome, reason: Reason) -> None:

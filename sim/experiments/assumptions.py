@@ -120,6 +120,9 @@ def _instances_fail(scenario: Scenario) -> bool:
 
 def _of_place(place: Place) -> Iterator[Assumption]:
     spec = place.spec
+    if (verdict := getattr(spec, "judges", None)) is not None:
+        note = f"{verdict.prompt_tokens} tokens of instruction, {verdict.verdict_tokens} of verdict"
+        yield Assumption(f"{place.name}: what a verdict takes", "assumed", "scenario", note)
     if isinstance(spec, PayAsYouGo | Provisioned) and place.limits != UNLIMITED:
         yield _of_limits(place.name, place.limits)
     if isinstance(spec, PayAsYouGo) and spec.contention is not None:

@@ -1,8 +1,9 @@
 """When does asking the cheap model first pay? The break-even of a cascade, class by class.
 
-A cascade pays the first model for every request and the second for the share e that is escalated::
+A cascade pays the first model, and the judge if it has one, for every request, and the second for the share
+e that is escalated::
 
-    cost(e) = first + e * second        break-even: e* = 1 - first / second
+    cost(e) = first + verdict + e * second        break-even: e* = 1 - (first + verdict) / second
 
 Above e* the second model alone is cheaper. Costs are what a request of the class really cost by the token
 when all traffic went to the first, and to the second, under the same luck. What becomes of it when the
@@ -52,6 +53,7 @@ class ClassEconomics:
     adequate_first: Estimate
     adequate_second: Estimate
     adequate_cascade: Estimate
+    verdict_usd: Estimate  # of a judge that is paid; 0 where none is
 
     @property
     def pays(self) -> bool | None:
@@ -118,7 +120,7 @@ def escalation(
         first,
         spec.to,
         block,
-        tuple(_class(name, runs) for name in names),
+        tuple(_class(name, runs, spec.judge) for name in names),
         tuple(_full(scenario, block, spec.to, share, jobs, catalog) for share in refused),
     )
 
@@ -148,14 +150,17 @@ def _first(spec: Cascade) -> str:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _class(name: str, runs: dict[str, StudyRun]) -> ClassEconomics:
+def _class(name: str, runs: dict[str, StudyRun], judge: str | None) -> ClassEconomics:
     first = [_usd(result, name) for result in runs["first"].results]
     second = [_usd(result, name) for result in runs["second"].results]
+    verdict = [_verdict_usd(result, name, judge) for result in runs["cascade"].results]
 
     def bar(dearer_first: float = 1.0, dearer_second: float = 1.0) -> Estimate:
-        pairs = zip(first, second, strict=True)
         shares = [
-            1 - dearer_first * a / (dearer_second * b) if a is not None and b else None for a, b in pairs
+            1 - (dearer_first * a + v) / (dearer_second * b)
+            if a is not None and v is not None and b
+            else None
+            for a, b, v in zip(first, second, verdict, strict=True)
         ]
         return over_replications(shares, "share", _NO_PRICE)
 
@@ -170,7 +175,21 @@ def _class(name: str, runs: dict[str, StudyRun]) -> ClassEconomics:
         runs["first"].summary.by_class[name].adequate_share,
         runs["second"].summary.by_class[name].adequate_share,
         runs["cascade"].summary.by_class[name].adequate_share,
+        over_replications(verdict, "USD/request", _NO_PRICE),
     )
+
+
+def _verdict_usd(result: RunResult, name: str, judge: str | None) -> float | None:
+    """USD that the verdict on a request of the class cost by the token; None: unknown, or paid otherwise."""
+    if judge is None:
+        return 0.0
+    requests = result.measures.by_class[name].counts.requests
+    amounts = [
+        one.amount_pusd for one in result.bill.lines if (one.class_name, one.endpoint) == (name, judge)
+    ]
+    if not requests or not amounts or None in amounts:
+        return None
+    return sum(amount or 0 for amount in amounts) / PUSD_PER_USD / requests
 
 
 def _usd(result: RunResult, name: str) -> float | None:

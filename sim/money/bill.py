@@ -106,7 +106,7 @@ class Waste:
 class KindCost:
     """What the calls made for one reason cost, by the token."""
 
-    kind: Literal["first", "retry", "hedge", "escalation"]
+    kind: Literal["first", "retry", "hedge", "escalation", "verification"]
     attempts: int
     pusd: int
 

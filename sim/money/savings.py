@@ -34,7 +34,7 @@ class Savings:
 def savings(records: Records, bill: Bill, scenario: Scenario, catalog: Catalog) -> Savings | None:
     """What was spared; None where nothing was cached and no memory looked into. Warm-up included."""
     attempts = records.attempts
-    front = [k for k, name in enumerate(records.endpoint_names) if name not in scenario.routable]
+    front = [k for k, name in enumerate(records.endpoint_names) if name == scenario.front]
     cached = int(attempts.cached_tokens.sum(dtype=np.int64))
     if not front and not cached:
         return None

@@ -13,7 +13,7 @@ from profiles.errors import InputError
 from profiles.money import exact_sum
 from profiles.schema import ModelProfile
 from sim.money.bill import FIXED, KindCost, Line, Unused, Waste
-from sim.records import Kind, Lane, Outcome, Records
+from sim.records import Kind, Lane, Outcome, Records, verifying
 from sim.scenario.spec import Provisioned, Scenario
 from sim.stations.burndown import BurnRates
 from sim.stations.prompts import prompts_of
@@ -52,14 +52,18 @@ def set_aside(records: Records) -> Bools:
     escalated = attempts.kind == Kind.ESCALATION
     stage = np.full(len(records.workload), np.iinfo(np.int8).max, dtype=np.int64)
     stage[attempts.request[escalated]] = attempts.stage[escalated]
+    verdict = verifying(attempts, len(records.workload))
+    between = np.zeros(len(records.workload), dtype=np.int64)  # a verdict's stage between draft and answer
+    between[attempts.request[verdict]] = 1
     served, of_request = attempts.outcome == Outcome.SERVED, stage[attempts.request]
     replaced = np.zeros(len(records.workload), dtype=bool)
     replaced[attempts.request[served & (attempts.stage >= of_request)]] = True
-    return np.asarray(served & (attempts.stage == of_request - 1) & replaced[attempts.request])
+    draft = attempts.stage == of_request - 1 - between[attempts.request]
+    return np.asarray(served & draft & replaced[attempts.request])
 
 
 def by_kind(records: Records, attempt_pusd: Ints) -> tuple[KindCost, ...]:
-    """What first calls, retries, hedges and escalations cost; kinds without a call are left out."""
+    """What first calls, retries, hedges, escalations and verdicts cost; kinds without a call are left out."""
     kinds = records.attempts.kind
     return tuple(
         KindCost(kind.name.lower(), int(own.sum()), exact_sum(attempt_pusd[own]))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from sim.outcome.basis import Rested
 from sim.outcome.jobs import Jobs, measure_jobs
 from sim.quality.doubt import Doubt, doubts
 from sim.quality.expected import chances
-from sim.records import Kind, Leave, Outcome, Records
+from sim.records import Kind, Leave, Outcome, Records, verifying
 from sim.scenario.spec import Endpoint, Instances, Provisioned, Scenario
 from sim.world.orders import gsu_seconds
 
@@ -31,7 +31,12 @@ Mask = NDArray[np.bool_]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 _OUTCOMES = len(Outcome)
-_AGAIN = {"retries": Kind.RETRY, "hedges": Kind.HEDGE, "escalations": Kind.ESCALATION}
+_AGAIN = {
+    "retries": Kind.RETRY,
+    "hedges": Kind.HEDGE,
+    "escalations": Kind.ESCALATION,
+    "verifications": Kind.VERIFICATION,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Counts:
     retries: int
     hedges: int
     escalations: int
+    verifications: int
     throttled_attempts: int
     throttled_requests: int  # met at least one 429
     good: int  # served inside every bound of their class
@@ -158,7 +164,7 @@ def latencies(records: Records) -> tuple[Floats, Floats, Floats]:
 def answer_tokens(records: Records) -> NDArray[np.int64]:
     """Output tokens of the answer each request got: its last served attempt; 0 if it got none."""
     attempts = records.attempts
-    served = attempts.outcome == Outcome.SERVED
+    served = (attempts.outcome == Outcome.SERVED) & ~verifying(attempts, len(records.workload))
     tokens = np.zeros(len(records.workload), dtype=np.int64)
     tokens[attempts.request[served]] = attempts.output_tokens[served]  # a later stage overwrites
     return tokens

@@ -107,6 +107,7 @@ class SliceSummary:
     retries: Estimate
     hedges: Estimate
     escalations: Estimate
+    verifications: Estimate
     attempts_per_request: Estimate
     throttled_attempts: Estimate
     throttled_requests: Estimate
@@ -312,6 +313,7 @@ _COUNTED = {
     "retries": "attempts",
     "hedges": "attempts",
     "escalations": "attempts",
+    "verifications": "attempts",
     "throttled_attempts": "attempts",
     "throttled_requests": "requests",
     "input_tokens": "tokens",

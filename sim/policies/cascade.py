@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from profiles.errors import InputError
 from sim.distributions import Distribution
 from sim.policies.base import EndpointName, RoutingBlock, RoutingPolicy, build_policy, policy, prepared
 from sim.policies.view import Request, System
@@ -22,8 +23,9 @@ class Cascade:
 
     Both attempts are paid. The verifier is stated by its ``recall`` (the share of inadequate answers that it
     flags) and its ``precision`` (the share of its flags that are right, over the whole load). The answer is
-    shown when it is accepted, ``verifier`` seconds after it came (default: at once). Answers of ``to`` are
-    not verified. Where ``to`` cannot answer, the first answer is shown after all (``keep``), or none is.
+    shown when it is accepted, ``verifier`` seconds after it came (default: at once), for nothing; or once the
+    endpoint ``judge`` has judged it, by a call with tokens, times and a price of its own. Answers of ``to``
+    are not verified. Where ``to`` cannot answer, the first answer is shown after all (``keep``), or none is.
     """
 
     of: RoutingBlock = field(default_factory=lambda: {"policy": "static", "endpoint": "flash"})
@@ -32,6 +34,11 @@ class Cascade:
     recall: Annotated[float, Field(ge=0, le=1)] = 0.7
     verifier: Distribution | None = None
     keep: bool = True
+    judge: str | None = None  # an endpoint that `judges`
+
+    def __post_init__(self) -> None:
+        if self.judge is not None and self.verifier is not None:
+            raise InputError("routing.verifier: give verifier (seconds) or judge (an endpoint), not both")
 
     def choose(self, request: Request, system: System) -> str | None:
         return self.prepare({request.class_name: request.spec}, system).choose(request, system)

@@ -15,7 +15,7 @@ from profiles.catalog import Catalog
 from sim.outcome.response_origins import origins
 from sim.quality.abilities import adequate_chance, by_request
 from sim.quality.verdicts import believed, cascade_of, verdicts
-from sim.records import Outcome, Records
+from sim.records import Outcome, Records, judged
 from sim.scenario.spec import Scenario
 from sim.timeline import models_over_time, timeline
 
@@ -44,13 +44,15 @@ def chances(
         else:
             said = verdicts(cascade, load, name, ability)
             chance = adequate_chance(ability if moved is None else moved[name], load.difficulty)
-            found[own] = believed(chance, said.flagged, said.alarms, cascade.recall)[own]
+            told = believed(chance, said.flagged, said.alarms, cascade.recall)
+            heard = own if cascade.judge is None else own & judged(records)
+            found[own] = np.where(heard, told, chance)[own]
     return found
 
 
 def _answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
     """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
-    front = [k for k, name in enumerate(records.endpoint_names) if name not in scenario.routable]
+    front = [k for k, name in enumerate(records.endpoint_names) if name == scenario.front]
     return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
 
 

@@ -45,7 +45,19 @@ def cascade_of(scenario: Scenario) -> Cascade | None:
         raise InputError(
             "routing.of: a cascade inside a cascade; right: one, with one endpoint to escalate to"
         )
-    return found[0] if found else None
+    spec = found[0] if found else None
+    judges = [name for name, one in scenario.endpoints.items() if getattr(one, "judges", None) is not None]
+    if spec is not None and spec.judge is not None and spec.judge not in judges:
+        raise InputError(
+            f"routing.judge: given {spec.judge!r}; right: an endpoint that judges: "
+            f"{', '.join(judges) or 'there is none, give one judges: {}'}"
+        )
+    return spec
+
+
+def says_nothing(spec: Cascade) -> bool:
+    """Whether the verifier flags nothing, at once and for nothing: as if there were none."""
+    return spec.verifier is None and spec.judge is None and not spec.recall
 
 
 def false_alarms(mean_chance: float, spec: Cascade) -> float:

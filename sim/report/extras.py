@@ -77,7 +77,14 @@ def calls_table(options: Mapping[str, Summary]) -> Table | None:
 
 def _is_calm(summary: Summary) -> bool:
     total = summary.total
-    again = (total.retries, total.hedges, total.escalations, total.throttled_attempts, total.abandoned)
+    again = (
+        total.retries,
+        total.hedges,
+        total.escalations,
+        total.verifications,
+        total.throttled_attempts,
+        total.abandoned,
+    )
     return not any(found.value for found in again)
 
 
@@ -92,7 +99,12 @@ def _calls(label: str, summary: Summary) -> Iterator[tuple[Cell, ...]]:
         _row("", per_request, words.count, words.count_interval)[1],
         Cell(words.usd(sum(paid.values()) / PUSD_PER_USD)),
     )
-    again = {"retry": total.retries, "hedge": total.hedges, "escalation": total.escalations}
+    again = {
+        "retry": total.retries,
+        "hedge": total.hedges,
+        "escalation": total.escalations,
+        "verification": total.verifications,
+    }
     for kind, found in again.items():
         if found.value:
             cost = Cell(words.usd(paid.get(kind, 0) / PUSD_PER_USD))

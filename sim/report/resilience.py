@@ -63,7 +63,8 @@ def escalation_figure(found: Economics, theme: Theme = "light") -> go.Figure:
     said = []
     known = [one for one in found.classes if one.first_usd.value is not None and one.second_usd.value]
     for k, one in enumerate(known):
-        first, second = 1_000 * (one.first_usd.value or 0.0), 1_000 * (one.second_usd.value or 0.0)
+        first = 1_000 * ((one.first_usd.value or 0.0) + (one.verdict_usd.value or 0.0))
+        second = 1_000 * (one.second_usd.value or 0.0)
         colour = ink.units[k % len(ink.units)]
         name, line = safe(one.name), {"color": colour}
         figure.add_scatter(x=[0, 1], y=[first, first + second], name=name, mode="lines", line=line)

@@ -15,7 +15,13 @@ from sim.outcome.basis import Basis
 from sim.outcome.series import Happening
 from sim.outcome.stats import LEVEL, Estimate
 
-KINDS = {"first": "first calls", "retry": "retries", "hedge": "hedges", "escalation": "escalations"}
+KINDS = {
+    "first": "first calls",
+    "retry": "retries",
+    "hedge": "hedges",
+    "escalation": "escalations",
+    "verification": "verdicts",
+}
 UNKNOWN = "unknown"
 LEVEL_WORDS = f"{LEVEL:.0%} interval"
 

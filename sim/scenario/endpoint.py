@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from profiles.base import Channel
 from sim.distributions import Distribution, Share, Strict
-from sim.scenario.classes import Name
+from sim.scenario.classes import Name, Tokens
+
+
+class Judging(Strict):
+    """Tokens of a verdict: what the judge is told beside the request and its answer, and what it says."""
+
+    prompt_tokens: Tokens = 200
+    verdict_tokens: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 20
 
 
 class EndpointSpec(Strict):
@@ -20,6 +27,7 @@ class EndpointSpec(Strict):
     first_token_share: Share = 1.0  # of that law's time, when the first answer token comes
     thinking_level: str | None = None
     region: Literal["global", "regional"] = "global"
+    judges: Judging | None = None  # its model judges the answers of a cascade; no policy may choose it
     then: Name | None = None  # a served request goes on to this endpoint (RAG: embed, then answer)
 
     @model_validator(mode="after")

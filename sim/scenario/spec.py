@@ -311,12 +311,30 @@ class Scenario(Strict):
                     f"endpoints are {known}"
                 )
         self._check_response_cache()
+        self._check_judges()
         return self
 
+    def _check_judges(self) -> None:
+        """What an endpoint that judges cannot be: its calls carry other tokens than the requests."""
+        handed_on = {name for e in self.events if isinstance(e, Failover) for name in (e.source, e.target)}
+        for name, spec in self.endpoints.items():
+            if getattr(spec, "judges", None) is None:
+                continue
+            right = None
+            if not isinstance(spec, PayAsYouGo | Provisioned | Instances):
+                right = "buy: payg, provisioned or instances"
+            elif spec.then is not None or getattr(spec, "context_cache", None) is not None:
+                right = "neither then nor context_cache: a verdict is the end, and nothing of it is cached"
+            elif name in handed_on or name in self.client.pacing:
+                right = "no failover and no client.pacing of it: they count the requests' own tokens"
+            if right is not None:
+                raise ValueError(f"endpoints.{name}.judges: given for {spec.buy}; right: {right}")
+
     def _check_response_cache(self) -> None:
-        caches = [name for name in self.endpoints if name not in self.routable]
+        caches = [name for name, spec in self.endpoints.items() if isinstance(spec, ResponseCache)]
         if not self.routable:
-            raise ValueError(f"endpoints: given only {caches[0]!r}; right: an endpoint behind it, too")
+            given = ", ".join(map(repr, self.endpoints))
+            raise ValueError(f"endpoints: given only {given}; right: an endpoint behind it, too")
         if len(caches) > 1:
             raise ValueError(f"endpoints.{caches[1]}: given a second response cache; right: one at most")
         if caches and not any(spec.queries for spec in self.classes.values()):
@@ -377,8 +395,17 @@ class Scenario(Strict):
 
     @property
     def routable(self) -> dict[str, Endpoint]:
-        """Endpoints that a policy may choose: all but a response cache, which stands in front of them."""
-        return {n: e for n, e in self.endpoints.items() if not isinstance(e, ResponseCache)}
+        """Endpoints that a policy may choose: all but judges, and a response cache, which stands in front."""
+        return {
+            name: spec
+            for name, spec in self.endpoints.items()
+            if not isinstance(spec, ResponseCache) and getattr(spec, "judges", None) is None
+        }
+
+    @property
+    def front(self) -> str | None:
+        """The response cache in front of the other endpoints; None where there is none."""
+        return next((n for n, spec in self.endpoints.items() if isinstance(spec, ResponseCache)), None)
 
     @property
     def expected_arrivals(self) -> float:

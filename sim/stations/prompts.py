@@ -17,6 +17,7 @@ from sim.scenario.live import Live
 from sim.scenario.media import Media, MediaKind
 from sim.scenario.spec import Endpoint
 from sim.workload.columns import Workload
+from sim.workload.judging import as_read_at
 
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
@@ -88,9 +89,9 @@ def prompts_of(
 def prompts_at(
     spec: Endpoint, load: Workload, classes: Mapping[str, RequestClass], model: ModelProfile | None, name: str
 ) -> Prompts:
-    """As `prompts_of`; at a Live endpoint what has been said on a call, by either side, is sound."""
+    """As `prompts_of`; a judge reads answers, and at a Live endpoint what either side has said is sound."""
     if not isinstance(spec, Live):
-        return prompts_of(load, classes, model, name)
+        return prompts_of(as_read_at(spec, load), classes, model, name)
     nothing = np.zeros(len(load), dtype=np.int32)
     return Prompts(load.input_tokens, nothing, {"audio": nothing if load.spoken is None else load.spoken})
 

@@ -42,6 +42,18 @@ def test_a_full_second_model_costs_less_and_answers_worse_but_answers(found):
     assert full.attempts_per_request.value > free.attempts_per_request.value
 
 
+def test_a_judge_that_is_paid_lowers_the_break_even():
+    desk = load_scenario("verified_desk", ["duration_s=300.0", "replications=1", "client.pacing={}"])
+    cascade = {"policy": "cascade", "precision": 0.8, "recall": 0.7}
+    free, paid = (escalation(desk, cascade | more, refused=()) for more in ({}, {"judge": "judge"}))
+    for one, other in zip(free.classes, paid.classes, strict=True):
+        assert one.verdict_usd.value == 0.0
+        drop = other.verdict_usd.value / other.second_usd.value
+        assert one.break_even_share.value - other.break_even_share.value == pytest.approx(drop)
+        assert other.escalated_share == one.escalated_share
+        assert drop > 0.005
+
+
 def test_the_figures_say_what_they_show(found):
     assert "break-even" in escalation_figure(found).layout.meta["alt"]
     assert "100% refused" in full_pool_figure(found).layout.meta["alt"]
