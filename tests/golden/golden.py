@@ -26,15 +26,45 @@ from sim.records import Lane, Outcome
 from sim.scenario.file import load_scenario
 
 HERE = Path(__file__).parent
-PRESETS = {  # seconds of each that are run
+PRESETS = {  # seconds of each that are run; those that replay a log which is not shipped are left out
+    "azure_chat_like": 600.0,
+    "azure_code_like": 600.0,
+    "bad_afternoon": 4_200.0,
+    "bank": 1_800.0,
+    "code_agent": 7_200.0,
+    "code_chat": 3_600.0,
+    "code_completion": 1_800.0,
+    "coding_agent_like": 7_200.0,
+    "contact_centre": 900.0,
     "deep_document": 7_200.0,
+    "enterprise_day": 900.0,
     "founding_pair_2025": 1_800.0,
+    "help_desk": 1_800.0,
+    "instances_autoscaled": 3_600.0,
+    "instances_memory": 600.0,
+    "insurer": 900.0,
+    "json_extract": 1_800.0,
+    "launch_day": 900.0,
+    "mooncake_like": 300.0,
+    "multimodal": 3_600.0,
+    "nightly_batch": 1_800.0,
     "own_instances": 900.0,
     "parallel_queries": 1_800.0,
     "provisioned_flash": 900.0,
     "quotas": 3_600.0,
+    "rag_like": 3_600.0,
+    "rag_qa": 3_600.0,
+    "retry_storm": 900.0,
+    "service_desk": 900.0,
+    "software_firm": 3_600.0,
     "support_chat": 3_600.0,
+    "support_conversations": 3_600.0,
     "textbook_mmc": 1_000.0,
+    "tool_agent": 7_200.0,
+    "unused_reservation": 3_600.0,
+    "verified_desk": 600.0,
+    "voice_calls": 900.0,
+    "workspace_assistant": 1_800.0,
 }
 
 

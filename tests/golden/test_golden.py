@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from golden import PRESETS, accepted, observe_all
 
+from sim.scenario.file import preset_names
+
 
 @pytest.fixture(scope="module")
 def observed():
@@ -15,6 +17,10 @@ def observed():
 @pytest.fixture(params=PRESETS)
 def pair(request, observed):
     return accepted(request.param), observed[request.param]
+
+
+def test_every_shipped_preset_has_one():
+    assert sorted(PRESETS) == [name for name in preset_names() if not name.endswith("_replay")]
 
 
 def test_headline_numbers_are_those_accepted(pair):
