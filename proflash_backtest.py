@@ -129,6 +129,7 @@ def _columns(records: Records, world: World) -> RunColumns:
         throttled=refused,
         duration_s=float(requests.end_s.max() - requests.arrival_s.min()),
         cost_pusd=_cost_pusd(records, place.model, world, served),
+        failed=requests.outcome == Outcome.FAILED,
     )
 
 

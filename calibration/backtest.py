@@ -48,6 +48,7 @@ class RunColumns:
     throttled: NDArray[np.bool_]
     duration_s: float
     cost_pusd: int | None = None
+    failed: NDArray[np.bool_] | None = None  # by an error of the service; None: nobody counted
 
     @property
     def n(self) -> int:
@@ -104,16 +105,24 @@ def run_columns(samples: Sequence[Sample], refusals: Collection[int] = (429,)) -
         found = [read(s.measured) if ok else None for s, ok in zip(samples, timed, strict=True)]
         return np.array([np.nan if time_s is None else time_s for time_s in found])
 
+    refused = np.array([_refused(sample.measured, refusals) for sample in samples], dtype=bool)
+    broken = np.array([_is_broken(sample.measured) for sample in samples], dtype=bool)
     last_s = max(sample.sent_s + sample.measured.end_s for sample in samples)
     return RunColumns(
         ttft_s=times(lambda m: _on_the_wire(m, m.first_answer_s)),
         tpot_s=times(pace_s),
         end_to_end_s=times(lambda m: _on_the_wire(m, m.last_chunk_s)),
         completed=np.array(served, dtype=bool),
-        throttled=np.array([_refused(sample.measured, refusals) for sample in samples], dtype=bool),
+        throttled=refused,
         duration_s=last_s - min(sample.sent_s for sample in samples),
         cost_pusd=sum(sample.cost_pusd for sample, ok in zip(samples, served, strict=True) if ok),
+        failed=broken & ~refused,
     )
+
+
+def _is_broken(measured: Measurement) -> bool:
+    """Whether the service answered with an error of its own."""
+    return measured.outcome == "failed" and (measured.code or 0) >= 500
 
 
 def _on_the_wire(measured: Measurement, at_s: float | None) -> float | None:
@@ -138,8 +147,12 @@ def compare(measured: RunColumns, predicted: Sequence[RunColumns]) -> Backtest:
         seen, told = _finite([getattr(measured, name)]), [_finite([getattr(run, name)]) for run in predicted]
         rows += [_quantile_row(name, level, seen, told) for level in TOLERANCES]
         curves[name] = {"measured": _curve(seen), "predicted": _curve(_finite(told))}
-    rows += [_rate_row(measured, predicted), _share_row(measured, predicted)]
-    rows += [_cost_row(measured, predicted)]
+    rows.append(_rate_row(measured, predicted))
+    rows.append(_share_row("throttled_share", measured.throttled, [run.throttled for run in predicted]))
+    failed = [run.failed for run in predicted if run.failed is not None]
+    if measured.failed is not None and len(failed) == len(predicted):
+        rows.append(_share_row("failed_share", measured.failed, failed))
+    rows.append(_cost_row(measured, predicted))
     return Backtest(tuple(rows), curves, measured.n, sum(run.n for run in predicted))
 
 
@@ -208,14 +221,14 @@ def _rate_row(measured: RunColumns, predicted: Sequence[RunColumns]) -> Row:
     return Row("served_per_s", None, value, ends, told, expected, error, _RATE_TOLERANCE, verdict)
 
 
-def _share_row(measured: RunColumns, predicted: Sequence[RunColumns]) -> Row:
-    count = int(measured.throttled.sum())
-    value, ends = count / measured.n, of_share(count, measured.n)
-    shares = [float(run.throttled.mean()) for run in predicted]
+def _share_row(name: str, seen: NDArray[np.bool_], told_of: Sequence[NDArray[np.bool_]]) -> Row:
+    count = int(seen.sum())
+    value, ends = count / len(seen), of_share(count, len(seen))
+    shares = [float(run.mean()) for run in told_of]
     told, expected = float(np.mean(shares)), _expected(shares)
     error = told - value
     verdict = _verdict(error, SHARE_TOLERANCE, (value, told), ends, expected)
-    return Row("throttled_share", None, value, ends, told, expected, error, SHARE_TOLERANCE, verdict)
+    return Row(name, None, value, ends, told, expected, error, SHARE_TOLERANCE, verdict)
 
 
 def _cost_row(measured: RunColumns, predicted: Sequence[RunColumns]) -> Row:
@@ -260,7 +273,7 @@ def words(row: Row) -> tuple[str, str, str]:
     value, told = ("-" if x is None else f"{x:.4g}" for x in (row.measured, row.predicted))
     if row.error is None:
         return value, told, "-"
-    points = row.figure == "throttled_share"
+    points = row.figure.endswith("_share")
     return value, told, f"{row.error * 100:+.2f} pt" if points else f"{row.error:+.1%}"
 
 

@@ -249,16 +249,22 @@ def _conclude(
         "ladders": dict(result.ladders),
     }
     document["endpoints"] = measured_endpoint.found_in(stored, list(chosen), place, out, say)
-    _publish(document | _fit_all(chosen, stored.samples, stored.digest, out), out, as_json)
+    window_s = None if place[0] is not None else place[1]
+    _publish(document | _fit_all(chosen, stored.samples, stored.digest, out, window_s), out, as_json)
 
 
 def _fit_all(
-    chosen: dict[str, ModelProfile], samples: Sequence[Sample], digest: str, out: Path
+    chosen: dict[str, ModelProfile],
+    samples: Sequence[Sample],
+    digest: str,
+    out: Path,
+    window_s: float | None = None,
 ) -> dict[str, Any]:
+    """``window_s``: over which a limit is counted; None: what calls came to says nothing of the model."""
     rows, failures = [], {}
     for name, profile in chosen.items():
         try:
-            rows.append(_row(*_fit(profile, name, samples, digest, out)))
+            rows.append(_row(*_fit(profile, name, samples, digest, out, window_s)))
         except InputError as error:
             failures[name] = str(error)
     return {"models": rows, "failures": failures}
@@ -275,16 +281,23 @@ def _publish(document: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def _fit(
-    profile: ModelProfile, name: str, samples: Sequence[Sample], digest: str, out: Path
+    profile: ModelProfile,
+    name: str,
+    samples: Sequence[Sample],
+    digest: str,
+    out: Path,
+    window_s: float | None,
 ) -> tuple[LatencyFit, Path]:
     from calibration.fit import fit_model
     from calibration.fit_report import fit_report, write_report
+    from calibration.outcome_law import outcome_law
     from calibration.profile_writer import measured_profile, write_profile
 
     fit = fit_model(name, samples, profile.latency.law)
     write_report(fit_report(fit, samples), out)
     day = max(datetime.fromisoformat(s.sent_at) for s in samples).date()
-    return fit, write_profile(measured_profile(profile, fit, digest, day), out)
+    outcomes = None if window_s is None else outcome_law(samples, name, window_s)
+    return fit, write_profile(measured_profile(profile, fit, digest, day, outcomes), out)
 
 
 def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:

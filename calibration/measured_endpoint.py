@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calibration.quota_discovery import WINDOW_S, Hypothesis, attempts, discover
+from calibration.outcome_law import limit_of
+from calibration.quota_discovery import WINDOW_S, Hypothesis, attempts
 from calibration.samples import Sample, SampleFile
 from calibration.station import StationFit, fit_station
 from profiles.errors import InputError
@@ -81,9 +82,9 @@ def of_station(model: str, found: StationFit, source: str, as_of: str) -> Measur
 def of_limits(
     model: str, samples: Sequence[Sample], source: str, as_of: str, window_s: float = WINDOW_S
 ) -> MeasuredEndpoint:
-    """Pay-as-you-go with the limit that refused calls of one run; InputError where fewer than three were."""
+    """Pay-as-you-go with the limit that refused calls of one run; InputError where none did (`limit_of`)."""
     mine = sorted((s for s in samples if s.model == model), key=lambda sample: sample.sent_s)
-    likeliest, *others = discover(attempts(mine), window_s)
+    likeliest, *others = limit_of(attempts(mine), window_s)
     limits = {
         _KEYS[likeliest.metric]: max(1, round(likeliest.limit * 60 / window_s)),
         "algorithm": _ALGORITHMS[likeliest.semantics],

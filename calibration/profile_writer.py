@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from calibration.fit import LatencyFit, ThinkingFit, parameters
+from calibration.outcome_law import OutcomeLaw
 from profiles.behaviour import Param
 from profiles.files import write_atomically
 from profiles.latency import CallKind, LatencyLaw
@@ -22,10 +23,14 @@ def source_of(digest: str) -> str:
     return f"calibration:{digest}"
 
 
-def measured_profile(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> ModelProfile:
+def measured_profile(
+    profile: ModelProfile, fit: LatencyFit, digest: str, on: date, outcomes: OutcomeLaw | None = None
+) -> ModelProfile:
     """The profile with what was measured; what the samples could not show keeps its figure and its grade."""
     data = profile.to_dict()
     data["latency"] = _latency(profile, fit, digest, on)
+    if outcomes is not None:
+        data["outcomes"] = _outcomes(outcomes, digest, on)
     for level, found in fit.thinking.items():
         if level in data["thinking"].get("levels", {}):
             data["thinking"]["levels"][level] = _level(found, digest)
@@ -71,6 +76,13 @@ def _latency(profile: ModelProfile, fit: LatencyFit, digest: str, on: date) -> d
     if (load := _load(profile, fit, digest, on)) is not None:
         block["load"] = load
     return block
+
+
+def _outcomes(found: OutcomeLaw, digest: str, on: date) -> dict[str, Any]:
+    shares = {"failed_share": _rounded(found.failed_share), "refused_share": _rounded(found.refused_share)}
+    ends = {name: [_rounded(low), _rounded(high)] for name, (low, high) in found.intervals.items()}
+    provenance = {"source": source_of(digest), "as_of": on.isoformat(), "grade": "measured"}
+    return shares | {"n": found.n, "intervals": ends} | provenance
 
 
 def _kinds(found: tuple[CallKind, ...]) -> list[dict[str, float]]:

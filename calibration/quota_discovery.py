@@ -84,6 +84,29 @@ def discover(seen: Attempts, window_s: float = WINDOW_S) -> tuple[Hypothesis, ..
     return _weighed(found)
 
 
+def unexplained(seen: Attempts, found: Hypothesis | None, window_s: float = WINDOW_S) -> Bools:
+    """Calls that were refused though the limit would have let them in; all of them where there is none."""
+    refused = ~seen.accepted
+    if found is None or not refused.any():
+        return refused
+    amount = seen.amounts[found.metric]
+    if found.semantics == "bucket":
+        return refused & _bucket_lets_in(seen, amount, found.limit, window_s)
+    if found.semantics == "log":
+        return refused & (_log_level(seen, amount, window_s) <= found.limit)
+    return refused & (_window_level(seen, amount, found.phase_s or 0.0, window_s) <= found.limit)
+
+
+def _bucket_lets_in(seen: Attempts, amount: Floats, limit: float, window_s: float) -> Bools:
+    lets_in, level, before_s = np.zeros(len(amount), bool), limit, float(seen.at_s[0])
+    rows = zip(seen.at_s.tolist(), amount.tolist(), seen.accepted.tolist(), strict=True)
+    for k, (at_s, want, accepted) in enumerate(rows):
+        level, before_s = min(limit, level + (at_s - before_s) * limit / window_s), at_s
+        lets_in[k] = want <= level + 1e-9
+        level = max(level - want, 0.0) if accepted else level
+    return lets_in
+
+
 def _weighed(found: list[Hypothesis]) -> tuple[Hypothesis, ...]:
     logs = np.array([one.log_likelihood for one in found])
     shares = np.exp(logs - logs.max())
@@ -116,20 +139,32 @@ def _threshold(level: Floats, accepted: Bools) -> tuple[float, float, float, int
 
 def _log(seen: Attempts, metric: str, amount: Floats, window_s: float) -> Hypothesis:
     """Everything let in during the last window counts."""
-    taken = np.concatenate([[0.0], np.cumsum(np.where(seen.accepted, amount, 0.0))])
+    level = _log_level(seen, amount, window_s)
+    return Hypothesis(metric, "log", *_threshold(level, seen.accepted))
+
+
+def _log_level(seen: Attempts, amount: Floats, window_s: float) -> Floats:
+    """What would have been let in during the last window, each call included."""
     start = np.searchsorted(seen.at_s, seen.at_s - window_s, side="right")
-    level = taken[:-1] - taken[start] + amount
-    limit, low, high, wrong, value = _threshold(level, seen.accepted)
-    return Hypothesis(metric, "log", limit, low, high, wrong, value)
+    return _since(seen, amount, start)
+
+
+def _window_level(seen: Attempts, amount: Floats, phase_s: float, window_s: float) -> Floats:
+    """The same since the last full window."""
+    start_s = np.floor((seen.at_s - phase_s) / window_s) * window_s + phase_s
+    return _since(seen, amount, np.searchsorted(seen.at_s, start_s, side="left"))
+
+
+def _since(seen: Attempts, amount: Floats, start: NDArray[np.intp]) -> Floats:
+    taken = np.concatenate([[0.0], np.cumsum(np.where(seen.accepted, amount, 0.0))])
+    return np.asarray(taken[:-1] - taken[start] + amount)
 
 
 def _window(seen: Attempts, metric: str, amount: Floats, window_s: float) -> Hypothesis:
     """Everything let in since the last full window counts; where windows start is looked for."""
-    taken = np.concatenate([[0.0], np.cumsum(np.where(seen.accepted, amount, 0.0))])
     tries = []
     for phase_s in np.arange(_PHASES) * window_s / _PHASES:
-        start_s = np.floor((seen.at_s - phase_s) / window_s) * window_s + phase_s
-        level = taken[:-1] - taken[np.searchsorted(seen.at_s, start_s, side="left")] + amount
+        level = _window_level(seen, amount, float(phase_s), window_s)
         tries.append((*_threshold(level, seen.accepted), float(phase_s)))
     limit, low, high, wrong, value, phase_s = max(tries, key=lambda one: one[4])
     paid = value - 0.5 * float(np.log(len(seen.at_s)))

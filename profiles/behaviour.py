@@ -135,6 +135,18 @@ class Latency(Provenance):
         return None if self.load is None else self.load.law
 
 
+class Outcomes(Provenance):
+    """What else a call may come to, as shares of the calls sent in one measuring run, with exact intervals.
+
+    ``failed_share``: answered with a 5xx. ``refused_share``: with a 429 that no limit of the caller explains.
+    """
+
+    failed_share: Share = 0.0
+    refused_share: Share = 0.0
+    n: Annotated[int, Field(ge=1)]
+    intervals: dict[Literal["failed_share", "refused_share"], tuple[float, float]] | None = None
+
+
 class ThinkingLevel(Strict):
     """Hidden thinking tokens of a call at one level: none with ``p_none``, else lognormal."""
 

@@ -25,7 +25,7 @@ from profiles.base import (
     Strict,
     Text,
 )
-from profiles.behaviour import Latency, Thinking, ThinkingLevel
+from profiles.behaviour import Latency, Outcomes, Thinking, ThinkingLevel
 from profiles.capacity import BurnUnit, Credit, Dimension, QuotaRow, Throughput, Tier, Window
 from profiles.errors import InputError
 from profiles.prices import PriceList, PriceRow, RateCard, Service, Unit, overlapping
@@ -57,6 +57,7 @@ __all__ = [
     "Limits",
     "ModelProfile",
     "Observation",
+    "Outcomes",
     "Phase",
     "PriceRow",
     "Provenance",
@@ -190,6 +191,7 @@ class ModelProfile(Strict):
     non_global_multiplier: Fact[Amount]
     thinking: Thinking
     latency: Latency
+    outcomes: Outcomes | None = None  # None: nobody has counted
     quality: Quality
     tokenisation: Tokenisation
     caching: Caching | None = None

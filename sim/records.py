@@ -51,6 +51,7 @@ class Reason(IntEnum):
     JOB_TOKENS = 25  # longer than all that batch jobs may hold
     SESSIONS = 26  # as many Live sessions open as may be
     SESSION_LENGTH = 27  # the Live session had lasted as long as one may
+    NO_ROOM = 28  # 429 of a single call that no limit of the caller explains
     HEDGED = 35  # lost the race against another call for the same request
     PATIENCE = 36  # the user had waited long enough
     FIRST_TOKEN = 37  # no first token within the client's timeout for it

@@ -182,7 +182,8 @@ def what(event: Event) -> str:
             cuts = ", calls under way cut off" if event.under_way == "cut" else ""
             return f"{'silent ' if event.silent else ''}outage of {_those(event.endpoints)}{cuts}"
         case Errors():
-            return f"{event.share:.3g} of calls to {_those(event.endpoints)} fail"
+            end = "fail" if event.code == 500 else "are refused with 429"
+            return f"{event.share:.3g} of calls to {_those(event.endpoints)} {end}"
         case Brownout():
             return f"{_those(event.endpoints)} {event.factor:g} times as slow"
         case QuotaCut():

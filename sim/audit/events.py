@@ -151,15 +151,18 @@ def _outages(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
 
 
 def _errors(records: Records, spells: Spells, name: str, own: Mask) -> Mask:
-    """Attempts that got past outages and window: failed exactly where a coin of an event says so."""
+    """Attempts that got past outages and window: failed exactly where a coin of an event says so, and how."""
     a = records.attempts
-    hit = np.zeros(len(a), dtype=bool)
-    for spell in spells:
+    due = np.full(len(a), Reason.NONE)
+    for spell in reversed(spells):  # where coins of two events hit, the earlier one answers
         if isinstance(spell.event, Errors) and _met(spell.event, name):
             u = coins(records.workload.luck, f"errors/{spell.index}/{name}", a.request, a.number)
-            hit |= _inside(a.send_s, spell.begin_s, spell.end_s) & (u < spell.event.share)
+            hit = _inside(a.send_s, spell.begin_s, spell.end_s) & (u < spell.event.share)
+            due[hit] = Reason.NO_ROOM if spell.event.code == 429 else Reason.SERVER_ERROR
     met = ~np.isin(a.reason, (Reason.OUTAGE, Reason.CONTEXT)) & ~_out(records, spells, name, silent=True)
-    return np.asarray(own & met & (hit != (a.reason == Reason.SERVER_ERROR)))
+    told = np.where(np.isin(a.reason, (Reason.NO_ROOM, Reason.SERVER_ERROR)), a.reason, Reason.NONE)
+    misnamed = (told == Reason.NO_ROOM) & (a.outcome != Outcome.THROTTLED)
+    return np.asarray(own & ((met & (due != told)) | misnamed))
 
 
 def coins(luck: Luck, stream: str, request: Any, number: Any) -> Floats:  # noqa: ANN401 - integer columns

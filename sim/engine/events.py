@@ -123,10 +123,10 @@ def _break_off(clock: Clock, event: Outage, timer: Timer) -> None:
     station.cut_off([*in_service, *station.working()], clock.now, bills=event.bills_cut)
 
 
-def _errors(name: str, spells: Spells, luck: Luck) -> Steps[tuple[tuple[float, int], ...]]:
+def _errors(name: str, spells: Spells, luck: Luck) -> Steps[tuple[tuple[float, int, int], ...]]:
     """Every event has coins of its own, so that adding one leaves the others' as they fall."""
     spans = [
-        (s.begin_s, s.end_s, ((s.event.share, luck.key(f"errors/{s.index}/{name}")),))
+        (s.begin_s, s.end_s, ((s.event.share, luck.key(f"errors/{s.index}/{name}"), s.event.code),))
         for s in of_kind(spells, Errors)
         if concerns(s.event, name)
     ]

@@ -12,7 +12,7 @@ from sim.scenario.live import Live
 from sim.scenario.prices import AssumedPrice
 from sim.scenario.spec import Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.timeline import what, when
-from sim.world.places import UNLIMITED, Place, World
+from sim.world.places import MEASURED, UNLIMITED, Place, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,9 @@ def _of_limits(name: str, limits: Limits) -> Assumption:
 def _of_events(scenario: Scenario) -> Iterator[Assumption]:
     yield Assumption("Server errors", "assumed", "engine", _of_errors(scenario))
     for event in scenario.events:
-        yield Assumption(f"Event: {what(event)}", "assumed", "scenario events", f"{when(event)}. {event.why}")
+        measured = event.why.startswith(MEASURED)
+        grade, source = ("measured", "profile") if measured else ("assumed", "scenario events")
+        yield Assumption(f"Event: {what(event)}", grade, source, f"{when(event)}. {event.why}")
 
 
 def _of_errors(scenario: Scenario) -> str:

@@ -80,6 +80,7 @@ REASONS = {
     "CONTENTION": "shared capacity is pressed",
     "OUTAGE": "outage",
     "SERVER_ERROR": "server error",
+    "NO_ROOM": "the service has no room",
     "CONCURRENT": "calls under way at once",
     "ENQUEUED_TOKENS": "input tokens under way",
     "SPEND_RATE": "spend in ten minutes",

@@ -64,11 +64,15 @@ class Outage(_Event):
 
 
 class Errors(_Event):
-    """A share of the calls is answered with a server error at once, by a coin for each call."""
+    """A share of the calls is answered with an error at once, by a coin for each call.
+
+    ``code`` 429: the service has no room for it, whatever the limits of the caller.
+    """
 
     kind: Literal["errors"]
     endpoints: Names | None = None
     share: Share
+    code: Literal[429, 500] = 500
 
 
 class Brownout(_Event):

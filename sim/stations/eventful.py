@@ -20,11 +20,14 @@ class Calendar:
 
     down: Steps[bool]
     silent: Steps[bool]  # no connection comes about
-    errors: Steps[tuple[tuple[float, int], ...]]  # share of calls, key of their coins
+    errors: Steps[tuple[tuple[float, int, int], ...]]  # share of calls, key of their coins, status code
     away: Steps[str | None]  # the endpoint that calls are handed to
     law: Steps[int]  # which law services that begin follow
     laws: int  # how many there are; service k of law m is column ``k * laws + m``
     too_long: tuple[frozenset[int], ...]  # by law: requests beyond the model's window
+
+
+_ERRORS = {429: (Outcome.THROTTLED, Reason.NO_ROOM), 500: (Outcome.FAILED, Reason.SERVER_ERROR)}
 
 
 class Eventful(Station):
@@ -83,8 +86,8 @@ class Eventful(Station):
             self.client.unreachable(call, now)
         elif calendar.down.at(now):
             self.client.refused(call, now, Outcome.FAILED, Reason.OUTAGE, 0.0)
-        elif any(_hits(key, call) < share for share, key in calendar.errors.at(now)):
-            self.client.refused(call, now, Outcome.FAILED, Reason.SERVER_ERROR, 0.0)
+        elif code := next((c for share, key, c in calendar.errors.at(now) if _hits(key, call) < share), 0):
+            self.client.refused(call, now, *_ERRORS[code], 0.0)
         elif call.request in calendar.too_long[calendar.law.at(now)]:
             self.client.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sim.policies.view import EndpointFacts, Typical
 from sim.quality.verdicts import cascade_of
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ContextCache
-from sim.scenario.events import InstanceLoss, ModelSwitch
+from sim.scenario.events import Errors, InstanceLoss, ModelSwitch
 from sim.scenario.labels import GOVERNANCE
 from sim.scenario.live import Live
 from sim.scenario.media import Embedding
@@ -24,6 +24,7 @@ from sim.world.accounts import account_of
 from sim.world.prefix_rules import least_cached_tokens
 
 UNLIMITED = Limits()
+MEASURED = "As measured"  # begins the reason of errors that a profile brings
 PRIORITY_SHARE = 0.3  # RATE, 2026-08-18: priority traffic has its own limit of 0.3 times the standard one
 
 
@@ -104,7 +105,32 @@ def resolve(scenario: Scenario, catalog: Catalog | None = None) -> World:
     places = tuple(_place(scenario, catalog, name, spec) for name, spec in scenario.endpoints.items())
     places, quotas = shared_quotas(places)
     places, accounts = _on_accounts(places, catalog)
-    return World(scenario, catalog, places, scenario.limits_scopes | quotas | accounts)
+    scopes = scenario.limits_scopes | quotas | accounts
+    return World(with_measured_errors(scenario, places), catalog, places, scopes)
+
+
+def with_measured_errors(scenario: Scenario, places: Iterable[Place]) -> Scenario:
+    """The scenario with the errors that calibration counted, as events of the whole run.
+
+    They are those of the provider's shared service: a reservation and own machines have their own. What an
+    earlier look-up added is replaced; without a counted error the scenario is the very same.
+    """
+    own = tuple(event for event in scenario.events if not event.why.startswith(MEASURED))
+    found = tuple(error for place in places for error in _measured_errors(place))
+    if len(own) == len(scenario.events) and not found:
+        return scenario
+    return scenario.model_copy(update={"events": (*own, *found)})
+
+
+def _measured_errors(place: Place) -> Iterator[Errors]:
+    outcomes = None if place.model is None else place.model.outcomes
+    if outcomes is None or not isinstance(place.spec, PayAsYouGo):
+        return
+    why = f"{MEASURED} over {outcomes.n:,} calls ({outcomes.source}, {outcomes.as_of})"
+    if outcomes.failed_share:
+        yield Errors(kind="errors", endpoints=(place.name,), share=outcomes.failed_share, why=why)
+    if outcomes.refused_share:
+        yield Errors(kind="errors", endpoints=(place.name,), share=outcomes.refused_share, code=429, why=why)
 
 
 def _check_embedding(where: str, spec: Embedding, scenario: Scenario, catalog: Catalog) -> None:

@@ -103,6 +103,7 @@ class Service:
     thoughts: tuple | None = None  # mean and shape of a gamma law
     answer_spread: float = 0.35
     failures: float = 0.0
+    no_room: float = 0.0  # share refused for no limit of the caller's
 
     def __post_init__(self):
         self.rng, self.in_flight, self.asked = random.Random(self.seed), 0, 0
@@ -124,8 +125,9 @@ class Service:
         start, self.asked = loop.time(), self.asked + 1
         prompt, thoughts, answer = self.tokens(request)
         luck = self.noise.draw(self.rng)
-        for limit in self.limits:
-            if not limit.admits(start, prompt if limit.by_tokens else 1):
+        for limit in self.limits or (None,):
+            crowded = self.no_room > 0 and self.rng.random() < self.no_room
+            if crowded or (limit is not None and not limit.admits(start, prompt if limit.by_tokens else 1)):
                 await asyncio.sleep(0.02)
                 return Measurement(
                     "throttled", end_s=0.02, code=429, status="RESOURCE_EXHAUSTED", billed=False

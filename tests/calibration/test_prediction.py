@@ -16,9 +16,8 @@ import backtest as proof
 
 def test_a_loaded_service_is_predicted_at_sixty_percent(monkeypatch):
     monkeypatch.setattr(proof, "SHARES", (0.6,))
-    monkeypatch.setattr(proof, "CALIBRATION", (150, 40))
-    rows = proof.judge("loaded", 1, calls=900)
-    assert len(rows) == 15
+    rows = proof.judge("loaded", 1, sizes=(150, 40, 900))
+    assert len(rows) == 16
     differs = [(row.figure, row.level, row.error) for _, row in rows if row.verdict == "differs"]
     assert not differs
 
@@ -39,7 +38,7 @@ VARIANTS = [
 @pytest.mark.parametrize("name", VARIANTS)
 def test_predictions_hold_at_30_60_and_90_percent(name):
     for seed in (1, 2):
-        rows = proof.judge(name, seed, calls=6_000)
+        rows = proof.judge(name, seed)
         for share, row in rows:
             figure = f"{row.figure} {row.level or ''}"
             print(f"{name:<22}{seed:>3}{share:>6.0%}  {figure:<22}{row.error:+.3f}  {row.verdict}")

@@ -1,0 +1,58 @@
+"""What else calls come to: the share that failed, and the share refused for no limit of the caller's.
+
+A limit refuses by what was used before, so its refusals belong to the endpoint that has it
+(`quota_discovery`); what is left over is luck, and belongs to the model's profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.intervals import Interval, of_share
+from calibration.quota_discovery import WINDOW_S, Attempts, Hypothesis, attempts, discover, unexplained
+from calibration.samples import Sample
+from profiles.errors import InputError
+
+_EXPLAINED = 0.5  # share of the refusals that a limit must explain to be believed
+
+
+@dataclass(frozen=True)
+class OutcomeLaw:
+    """Shares of ``n`` calls sent, with exact 95 % intervals."""
+
+    failed_share: float
+    refused_share: float
+    n: int
+    intervals: Mapping[str, Interval]
+
+
+def limit_of(seen: Attempts, window_s: float = WINDOW_S) -> tuple[Hypothesis, ...]:
+    """The limits that may have refused calls, likeliest first.
+
+    InputError where fewer than three were refused, or where no limit explains half of the refusals.
+    """
+    found = discover(seen, window_s)
+    refused = int((~seen.accepted).sum())
+    left = int(unexplained(seen, found[0], window_s).sum())
+    if left > (1 - _EXPLAINED) * refused:
+        raise InputError(f"no limit explains the refusals: the likeliest leaves {left} of {refused} over")
+    return found
+
+
+def outcome_law(samples: Sequence[Sample], model: str, window_s: float = WINDOW_S) -> OutcomeLaw:
+    """The law of one model's samples. InputError where there are none."""
+    mine = [sample for sample in samples if sample.model == model]
+    if not mine:
+        raise InputError(f"{model}: no call was sent")
+    seen = attempts(mine)
+    try:
+        limit = limit_of(seen, window_s)[0]
+    except InputError:
+        limit = None
+    failed = sum(s.measured.outcome == "failed" and (s.measured.code or 0) >= 500 for s in mine)
+    counts = {"failed_share": failed, "refused_share": int(np.sum(unexplained(seen, limit, window_s)))}
+    ends = {name: of_share(count, len(mine)) for name, count in counts.items()}
+    return OutcomeLaw(failed / len(mine), counts["refused_share"] / len(mine), len(mine), ends)
