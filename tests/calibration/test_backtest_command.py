@@ -96,14 +96,14 @@ def test_refusals_are_predicted_by_the_limit_and_not_without(folder, monkeypatch
     phase_s = arrivals([first], MODEL).start.timestamp() % 60
     limit = ("--rpm", "90", "--window-phase-s", phase_s)
     _, out, _ = command(monkeypatch, capsys, folder / "limited.jsonl", *profile, *limit)
-    row = json.loads(out)["models"][MODEL]["rows"][-2]
+    row = json.loads(out)["models"][MODEL]["rows"][-3]
     assert row["figure"] == "throttled_share"
     assert row["measured"] > 0.3
     assert row["error"] == pytest.approx(0.0, abs=0.01)
     assert row["verdict"] == "agrees"
     code, out, _ = command(monkeypatch, capsys, folder / "limited.jsonl", *profile)
     assert code == 1
-    assert json.loads(out)["models"][MODEL]["rows"][-2]["verdict"] == "differs"
+    assert json.loads(out)["models"][MODEL]["rows"][-3]["verdict"] == "differs"
 
 
 def test_thoughts_may_come_from_the_profile(folder):
