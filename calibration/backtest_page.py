@@ -12,16 +12,31 @@ _TITLES = {
     "tpot_s": "Time per output token",
     "end_to_end_s": "Time to the last token",
 }
-_COLOURS = {"measured": "#0072b2", "predicted": "#d55e00"}  # Okabe and Ito: told apart by everybody
 _DASHES = {"measured": "", "predicted": "6 4"}
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 460, 250, 44, 34
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 480, 250, 44, 24, 34
+_LEGEND = (
+    "agrees: the error is within the tolerance. within noise: it is larger, but the prediction lies in the "
+    "interval of the measured figure, or the figure where 95 % of predicted runs lie. differs: neither. too "
+    "few: the measured run is too small to tell."
+)
+# The lines are Okabe and Ito's blue and orange, which everybody tells apart; lighter ones on dark ground.
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; color: #1c2730; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; } caption { text-align: left; }
-th, td { text-align: right; padding: 3px 10px; border-bottom: 1px solid #d9e0e6; }
-th:first-child, td:last-child { text-align: left; } .differs { color: #a34700; font-weight: 600; }
-.agrees { color: #00694d; }
-figure { display: inline-block; margin: 12px 12px 0 0; } figcaption { color: #55636f; }
+:root { color-scheme: light dark; --ground: #fff; --ink: #1c2730; --soft: #55636f; --rule: #d9e0e6;
+  --measured: #0072b2; --predicted: #d55e00; --good: #00694d; --bad: #a34700; }
+@media (prefers-color-scheme: dark) { :root { --ground: #12181d; --ink: #e3e9ee; --soft: #a5b1bb;
+  --rule: #34414b; --measured: #56b4e9; --predicted: #e69f00; --good: #4cc3a0; --bad: #ffa257; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; padding: 0 1em;
+  color: var(--ink); background: var(--ground); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
+caption { text-align: left; color: var(--soft); }
+th, td { text-align: right; padding: 3px 10px; border-bottom: 1px solid var(--rule); }
+th:first-child, th:last-child, td:last-child { text-align: left; }
+.differs { color: var(--bad); font-weight: 600; } .agrees { color: var(--good); }
+.within, .too, .legend { color: var(--soft); }
+figure { display: inline-block; margin: 12px 12px 0 0; } figcaption { color: var(--soft); }
+svg { max-width: 100%; } svg text { fill: var(--ink); } svg .rule { stroke: var(--rule); }
+.measured { stroke: var(--measured); } .predicted { stroke: var(--predicted); }
 """
 
 
@@ -32,6 +47,7 @@ def page(found: Mapping[str, Backtest], title: str, notes: Sequence[str] = ()) -
     parts = [f"<h1>{escape(title)}</h1><p><b>{verdict}</b></p>"]
     parts += [f"<p>{escape(note)}</p>" for note in notes]
     parts += [_model(name, one) for name, one in found.items()]
+    parts.append(f'<p class="legend">{_LEGEND}</p>')
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
@@ -53,8 +69,9 @@ def _model(name: str, found: Backtest) -> str:
     caption = f"{found.n_measured} measured and {found.n_predicted} predicted calls"
     curves = "".join(_figure(figure, both) for figure, both in found.curves.items())
     return (
-        f"<h2>{escape(name)}</h2><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table>{curves}"
+        f'<h2>{escape(name)}</h2><div class="wide"><table><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>{curves}"
     )
 
 
@@ -76,21 +93,21 @@ def _figure(figure: str, both: Mapping[str, tuple[tuple[float, ...], tuple[float
     lines = "".join(_line(who, *curve, most) for who, curve in both.items())
     title = _TITLES[figure]
     return (
-        f'<figure><figcaption>{title}, s: share of calls within it</figcaption><svg width="{_WIDTH}" '
-        f'height="{_HEIGHT}" role="img" aria-label="{title}, measured and predicted">{_axes(most)}{lines}'
-        f"</svg></figure>"
+        f"<figure><figcaption>{title}, s: share of calls within it</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
+        f'aria-label="{title}, measured and predicted">{_axes(most)}{lines}</svg></figure>'
     )
 
 
 def _at(seconds: float, share: float, most: float) -> str:
-    x = _LEFT + (_WIDTH - _LEFT - 10) * min(seconds / most, 1.0)
+    x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * min(seconds / most, 1.0)
     return f"{x:.1f},{(_HEIGHT - _BOTTOM) - (_HEIGHT - _BOTTOM - 22) * share:.1f}"
 
 
 def _line(who: str, seconds: Sequence[float], shares: Sequence[float], most: float) -> str:
     points = " ".join(_at(s, p, most) for s, p in zip(seconds, shares, strict=True))
-    k = list(_COLOURS).index(who)
-    stroke = f'stroke="{_COLOURS[who]}" stroke-width="2" stroke-dasharray="{_DASHES[who]}"'
+    k = list(_DASHES).index(who)
+    stroke = f'class="{who}" stroke-width="2" stroke-dasharray="{_DASHES[who]}"'
     x = _LEFT + 10 + 110 * k
     return (
         f'<polyline points="{points}" fill="none" {stroke}/>'
@@ -110,7 +127,7 @@ def _axes(most: float) -> str:
     for share in (0.0, 0.5, 0.9, 1.0):
         y = _at(0.0, share, most).split(",")[1]
         marks.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{y}" y2="{y}" stroke="#d9e0e6"/>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="rule"/>'
             f'<text x="{_LEFT - 6}" y="{y}" font-size="11" text-anchor="end">{share:.0%}</text>'
         )
     return "".join(marks)

@@ -22,20 +22,8 @@ def test_a_loaded_service_is_predicted_at_sixty_percent(monkeypatch):
     assert not differs
 
 
-NOT_YET = {  # seen to miss: kept here so that it shows when they no longer do
-    "engine": "near its capacity the queue of a machine answers an error of 1 % in its speed with over 10 %",
-    "skewed": "a gamma body with a Pareto tail: p95 of the first chunk comes out about a tenth too high",
-}
-VARIANTS = [
-    pytest.param(name, marks=pytest.mark.xfail(reason=NOT_YET[name], strict=False))
-    if name in NOT_YET
-    else name
-    for name in proof.VARIANTS
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", proof.VARIANTS)
 def test_predictions_hold_at_30_60_and_90_percent(name):
     for seed in (1, 2):
         rows = proof.judge(name, seed)
