@@ -170,12 +170,12 @@ def _payers(found: Comparison) -> Table:
 
 def _from_best(found: Comparison) -> Table:
     """How far each policy is from what an oracle reaches, which knows every request's future."""
-    title = "Distance to the best possible: an oracle that knows each request's future, one a figure"
+    title = "Distance to the best of one call a request: oracles that know the future, one a figure"
     table = Table(title=title, title_justify="left")
     heads = {"usd_per_month": "cost a month", "e2e_p95_s": "e2e p95", "adequate_share": "adequate"}
     for column in ("policy", *(heads[name] for name in found.best)):
         table.add_column(column)
-    table.add_row("the best possible", *(_reached(found.best[name]) for name in found.best))
+    table.add_row("the best of one call", *(_reached(found.best[name]) for name in found.best))
     for point in found.points:
         gaps = point.from_best.values()
         cells = (words.both(words.difference(gap), words.difference_interval(gap)) for gap in gaps)

@@ -28,7 +28,7 @@ def frontier_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
         _mark_best(figure, found, name, column, ink.text)
     lay_out(figure, ink, right=20)
     figure.update_layout(showlegend=True, legend=LEGEND)
-    said = ["Dotted: the best possible, of an oracle that knows each request's future."] if found.best else []
+    said = ["Dotted: the best of one call a request, by oracles that know the future."] if found.best else []
     return describe(figure, " ".join([*said, *(_said(point) for point in found.points)]))
 
 
