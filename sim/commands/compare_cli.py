@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +80,9 @@ def compare_command(
         from sim.report.page import figures_page
 
         title = f"{found.scenario}: {len(found.points)} policies on the same traffic"
-        write_atomically(html, figures_page(title, (frontier_figure(found), payers_figure(found))))
+        write_atomically(
+            html, figures_page(title, (partial(frontier_figure, found), partial(payers_figure, found)))
+        )
         typer.echo(f"{html}: written", err=True)
     if as_json:
         sys.stdout.write(found.to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -104,15 +105,14 @@ def _recovery_page(spec: Scenario, found: Mapping[str, Sequence[Cell]]) -> str:
     from sim.report.page import figures_page
     from sim.report.resilience import recovery_figure
 
-    figure = recovery_figure(found)
-    return figures_page(f"{spec.name}: where it does not come back", (figure,))
+    return figures_page(f"{spec.name}: where it does not come back", (partial(recovery_figure, found),))
 
 
 def _escalation_page(found: Economics) -> str:
     from sim.report.page import figures_page
     from sim.report.resilience import escalation_figure, full_pool_figure
 
-    figures = (escalation_figure(found), full_pool_figure(found))
+    figures = (partial(escalation_figure, found), partial(full_pool_figure, found))
     return figures_page(f"{found.scenario}: {found.first} first, {found.second} where flagged", figures)
 
 

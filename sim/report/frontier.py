@@ -22,9 +22,12 @@ def frontier_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
     for column, (name, title, form, zero) in enumerate(_AGAINST, start=1):
         for k, point in enumerate(found.points):
             colour = ink.units[k % len(ink.units)]
-            figure.add_trace(_marker(point, name, colour, first=column == 1), row=1, col=column)
+            marker = _marker(point, name, colour, ink.text, first=column == 1)
+            figure.add_trace(marker, row=1, col=column)
         figure.update_xaxes(title_text="USD a month", tickprefix="$", tickformat="~s", row=1, col=column)
         figure.update_yaxes(title_text=title, tickformat=form, rangemode=zero, row=1, col=column)
+        if not any(point.figures[name].value for point in found.points):
+            figure.update_yaxes(range=[0, 0.05], row=1, col=column)  # all at 0: no axis up to 100%
         _mark_best(figure, found, name, column, ink.text)
     lay_out(figure, ink, right=20)
     figure.update_layout(showlegend=True, legend=LEGEND)
@@ -42,10 +45,10 @@ def _mark_best(figure: go.Figure, found: Comparison, name: str, column: int, col
         figure.add_hline(y=other.value, line=line, row=1, col=column)
 
 
-def _marker(point: Point, name: str, colour: str, *, first: bool) -> go.Scatter:
+def _marker(point: Point, name: str, colour: str, ring: str, *, first: bool) -> go.Scatter:
     cost, value = point.figures["usd_per_month"].value, point.figures[name].value
     known = cost is not None and value is not None
-    edge = {"width": 3, "color": INKS["light"].text} if point.on_frontier else {"width": 1.5, "color": colour}
+    edge = {"width": 3, "color": ring} if point.on_frontier else {"width": 1.5, "color": colour}
     symbol = "circle" if point.compliant else "circle-open"
     return go.Scatter(
         x=[cost] if known else [],

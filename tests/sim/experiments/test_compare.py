@@ -270,3 +270,10 @@ def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):
     assert "Who pays." in payers_figure(found).layout.meta["alt"]
     assert len(frontier_figure(found).data) == 3 * len(found.points)
     assert frontier_figure(found).layout.showlegend
+    from functools import partial
+
+    from sim.report.page import figures_page
+
+    page = figures_page("p", (partial(frontier_figure, found), partial(payers_figure, found)))
+    assert all(f"figure-{k}-{theme}" in page for k in (0, 1) for theme in ("light", "dark"))
+    assert page.count("plotly.js v") == 1  # the library once, however many figures
