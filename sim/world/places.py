@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from profiles.behaviour import LoadEffect
 from profiles.catalog import Catalog, load_catalog
 from profiles.errors import InputError
 from profiles.latency import LoadLaw
@@ -146,6 +147,7 @@ def _place(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> P
     if spec.model is not None:
         model = catalog.model(spec.model, scenario.prices_on)
         _check_sold(scenario, name, spec, model)
+        model = _with_load(model, spec, scenario)
     limits = _limits(scenario, name, spec, model)
     scopes = getattr(spec, "scopes", ())
     later = _later(scenario, catalog, name, spec)
@@ -164,9 +166,20 @@ def _later(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> d
                     f"events.{k}: a model_switch under a cascade, whose verdicts are drawn for one model; "
                     "right: another policy, or two runs"
                 )
-            found[switch.model] = model = catalog.model(switch.model, scenario.prices_on)
+            model = catalog.model(switch.model, scenario.prices_on)
             _check_sold(scenario, name, spec, model)
+            found[switch.model] = _with_load(model, spec, scenario)
     return found
+
+
+def _with_load(model: ModelProfile, spec: Endpoint, scenario: Scenario) -> ModelProfile:
+    """The model with the load law that the scenario assumes for this endpoint, where it assumes one."""
+    assumed = getattr(spec, "load", None)
+    if assumed is None:
+        return model
+    told = {"source": "the scenario", "as_of": f"{scenario.prices_on}", "grade": "assumed"}
+    effect = LoadEffect.model_validate(told | assumed.model_dump())
+    return model.model_copy(update={"latency": model.latency.model_copy(update={"load": effect})})
 
 
 def _check_sold(scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:
@@ -252,6 +265,12 @@ def comes_and_goes(name: str, spec: Instances, scenario: Scenario) -> bool:
 def _check_pace(place: Place, scenario: Scenario) -> None:
     """Slots that give way, or come and go, cannot have calls slow each other down at the same time."""
     spec = place.spec
+    if getattr(spec, "load", None) is not None and place.load_law is None:
+        raise InputError(
+            f"endpoints.{place.name}.load: given a load law that nothing would follow; right: some "
+            "contention or coherence, at pay-as-you-go or slots, without batching, an explicit latency or a "
+            "context cache"
+        )
     if place.load_law is None or not isinstance(spec, Instances):
         return
     if spec.preemptive or comes_and_goes(place.name, spec, scenario):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from profiles.behaviour import LoadEffect
+from profiles.errors import InputError
 from sim.audit.checks import audit
 from sim.engine.run import simulate
 from sim.experiments.assumptions import assumptions_of
@@ -231,3 +232,32 @@ def test_a_client_that_drops_calls_frees_its_share(a_scenario, catalog, acts):
     assert {Outcome.CANCELLED, Outcome.ABANDONED, Outcome.SERVED} <= outcomes
     dropped = records.attempts.outcome == Outcome.CANCELLED
     assert (records.attempts.free_s == records.attempts.end_s)[dropped].all()
+
+
+EFFECT = {"acts": "throughout", "prefill_contention": 0.1, "pace_contention": 0.3, "up_to": 10**6}
+
+
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+def test_a_law_the_scenario_assumes_is_followed_like_a_measured_one(a_scenario, catalog, acts):
+    effect = EFFECT | {"acts": acts}
+    measured = run(
+        scenario(a_scenario), a_catalog(catalog, **{k: v for k, v in effect.items() if k != "up_to"})
+    )
+    spec = scenario(a_scenario, endpoint={"load": effect})
+    assumed = run(spec, catalog)
+    assert assumed.requests.end_s.tobytes() == measured.requests.end_s.tobytes()
+    told = {one.what: one for one in assumptions_of(resolve(spec, catalog))}
+    assert told["gemini-3.8-flash: load"].grade == "assumed"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"load": {"up_to": 4}},  # no effect at all
+        {"load": EFFECT, "context_cache": {"kind": "implicit", "life_s": 60.0, "hit_chance": 1.0}},
+        {"load": EFFECT, "latency": {"kind": "constant", "value": 1.0}},
+    ],
+)
+def test_a_load_that_nothing_would_follow_is_refused(a_scenario, catalog, endpoint):
+    with pytest.raises(InputError, match=r"endpoints.flash.load"):
+        resolve(scenario(a_scenario, endpoint=endpoint), catalog)
