@@ -17,6 +17,7 @@ class Judging(Strict):
     prompt_tokens: Tokens = 200
     verdict_tokens: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 20
 
+
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
