@@ -67,6 +67,9 @@ def calibrate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sample file of an earlier run.")
     ] = False,
+    texts: Annotated[
+        Path | None, typer.Option(help="Store prompts and answers here; they are stored nowhere else.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the measured profiles.")] = Path("calibrated"),
     yes: Yes = False,
     as_json: Json = False,
@@ -83,7 +86,7 @@ def calibrate(
     options = design.options(chosen, trust.timeout_s, past_saturation=place.instances is not None)
     limits = trust.limits(caps, max((16, *options.ladder)))
     file = samples or out / "samples.jsonl"
-    settings = Settings(check_base_url(base_url), caps.pusd, file, resume, limits)
+    settings = Settings(check_base_url(base_url), caps.pusd, file, resume, limits, texts=texts)
     plan = _plan(options, chosen, day)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)

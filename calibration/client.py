@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -95,6 +95,9 @@ class CallSpec:
     show_thoughts: bool
     timeout_s: float
     cache: str | None = None  # the name of an explicit cache that the prompt begins with
+    hear: Callable[[str], None] | None = field(
+        default=None, repr=False
+    )  # is given the answer, piece by piece
 
 
 @dataclass
@@ -174,6 +177,8 @@ class Api:
             )
             async for chunk in stream:
                 seen.add(chunk, marks)
+                if spec.hear is not None:
+                    spec.hear(_answer(chunk))
             fault = _Fault(seen.outcome())
         except Exception as error:  # whatever a server does, the probe goes on and books it
             elapsed_s = perf_counter() - marks.start
@@ -212,7 +217,7 @@ class _Seen:
         if marks.first is None:
             marks.first, self.at_first = marks.last, self.total
             self.server_s = _server_s(chunk)
-        if marks.first_answer is None and _has_answer(chunk):
+        if marks.first_answer is None and _answer(chunk):
             marks.first_answer, self.at_first_answer = marks.last, self.total
         candidate = chunk.candidates[0] if chunk.candidates else None
         if candidate is not None and candidate.finish_reason is not None:
@@ -256,11 +261,11 @@ class _Seen:
         )
 
 
-def _has_answer(chunk: types.GenerateContentResponse) -> bool:
-    """Whether a chunk carries answer text (thoughts are none)."""
+def _answer(chunk: types.GenerateContentResponse) -> str:
+    """Answer text that a chunk carries (thoughts are none)."""
     candidate = chunk.candidates[0] if chunk.candidates else None
     parts = candidate.content.parts if candidate is not None and candidate.content is not None else None
-    return any(part.text and not part.thought for part in parts or [])
+    return "".join(part.text for part in parts or [] if part.text and not part.thought)
 
 
 def _server_s(chunk: types.GenerateContentResponse) -> float | None:

@@ -210,6 +210,24 @@ def read(path: Path) -> SampleFile:
     return SampleFile(lines[0], tuple(samples.values()), notes, hashlib.sha256(raw).hexdigest(), caches)
 
 
+@dataclass(frozen=True)
+class Text:
+    """What was asked and answered; only whoever asked for texts has them stored, apart from the samples."""
+
+    index: int
+    model: str
+    prompt: str
+    answer: str
+
+
+def append_text(path: Path, text: Text) -> None:
+    """Adds one line to a file that only its owner may read; OSError when the disk refuses."""
+    line = json.dumps(dataclasses.asdict(text)).encode() + b"\n"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with open(handle, "ab", buffering=0) as file:
+        file.write(line)
+
+
 class Writer:
     """Appends to a sample file under a lock; use it as a context manager.
 

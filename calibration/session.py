@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,17 @@ from calibration.caches import Caches, drop, keeping
 from calibration.client import Api, CallSpec, connect
 from calibration.plan import Plan, PlannedRequest, prompt
 from calibration.probe import Limits, Probe, Progress, Result
-from calibration.samples import CacheNote, Header, Measurement, RunNote, Sample, SampleFile, Writer
+from calibration.samples import (
+    CacheNote,
+    Header,
+    Measurement,
+    RunNote,
+    Sample,
+    SampleFile,
+    Text,
+    Writer,
+    append_text,
+)
 from calibration.spend import Ledger
 
 _T = TypeVar("_T")
@@ -36,6 +47,7 @@ class Settings:
     resume: bool = False
     limits: Limits = field(default_factory=Limits)
     count_tokens: bool = True  # else the bytes of a prompt bound its tokens: a call less a prompt length
+    texts: Path | None = None  # where prompts and answers go; None: they are stored nowhere
 
 
 async def measure(
@@ -81,7 +93,7 @@ async def _probe(
 
         probe = Probe(
             plan,
-            _sender(api, plan, nonce, caches),
+            _sender(api, plan, nonce, caches, store.texts_in(settings.texts)),
             store.sample,
             ledger,
             limits=settings.limits,
@@ -133,9 +145,10 @@ async def _bounds(api: Api, plan: Plan, todo: list[PlannedRequest], nonce: str) 
 
 
 def _sender(
-    api: Api, plan: Plan, nonce: str, caches: Caches
-) -> Callable[[PlannedRequest], asyncio.Future[Measurement]]:
-    def send(request: PlannedRequest) -> asyncio.Future[Measurement]:
+    api: Api, plan: Plan, nonce: str, caches: Caches, keep: Callable[[Text], Awaitable[None]] | None
+) -> Callable[[PlannedRequest], Awaitable[Measurement]]:
+    async def send(request: PlannedRequest) -> Measurement:
+        heard: list[str] = []
         room = plan.targets[request.model].rooms.get(request.level or "", 0)
         spec = CallSpec(
             model=request.model,
@@ -145,8 +158,12 @@ def _sender(
             show_thoughts=room > 0,
             timeout_s=request.timeout_s,
             cache=caches.name_of(request.cache),
+            hear=None if keep is None else heard.append,
         )
-        return asyncio.ensure_future(api.measure(spec))
+        measured = await api.measure(spec)
+        if keep is not None:
+            await keep(Text(request.index, request.model, spec.prompt, "".join(heard)))
+        return measured
 
     return send
 
@@ -164,6 +181,12 @@ class _Store:
     async def note(self, note: CacheNote) -> None:
         """Durable when it returns."""
         await self._in_thread(self._writer.note_cache, note)
+
+    def texts_in(self, path: Path | None) -> Callable[[Text], Awaitable[None]] | None:
+        """Stores texts in a file of their own, in the same thread; None where they are not wanted."""
+        if path is None:
+            return None
+        return lambda text: self._in_thread(functools.partial(append_text, path), text)
 
     async def _in_thread(self, write: Callable[[_T], None], value: _T) -> None:
         writing = asyncio.get_running_loop().run_in_executor(self._pool, write, value)

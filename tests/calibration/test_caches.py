@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import json
 import math
+import stat
 
 import pytest
 from google import genai
@@ -62,6 +64,24 @@ def test_the_price_by_hand(planned, flash_card):
     (reading,) = {plan.expected_pusd(r) for r in plan.requests if r.cached_tokens and r.input_tokens == 200}
     own, cached, answer = 200 * flash_card.input, 20_000 * flash_card.cached_input, 120 * flash_card.output
     assert reading == own + cached + answer
+
+
+def test_texts_are_stored_where_they_are_asked_for_and_nowhere_else(planned, tmp_path):
+    plan, texts = planned(requests=4, cached=()), tmp_path / "texts.jsonl"
+    truth = Truth({MODEL: ModelTruth(LAW)}, time_scale=20.0)
+    with running(truth) as url:
+        quiet = Settings(url, 10**13, tmp_path / "a.jsonl", limits=Limits(max_lag_s=5.0))
+        asyncio.run(measure(plan, quiet))
+        assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+        asyncio.run(measure(plan, dataclasses.replace(quiet, samples=tmp_path / "b.jsonl", texts=texts)))
+    rows = {row["index"]: row for row in map(json.loads, texts.read_text().splitlines())}
+    stored = {sample.index: sample for sample in samples.read(tmp_path / "b.jsonl").samples}
+    assert rows.keys() == stored.keys() == {0, 1, 2, 3}
+    for index, row in rows.items():
+        assert "Now tell a plain story of about" in row["prompt"]
+        assert len(row["answer"]) == 4 * stored[index].measured.total.answer
+    assert stat.S_IMODE(texts.stat().st_mode) == 0o600
+    assert "story" not in (tmp_path / "b.jsonl").read_text()
 
 
 def test_a_run_reads_its_caches_pays_for_them_and_leaves_none(planned, tmp_path):

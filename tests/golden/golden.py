@@ -56,6 +56,7 @@ PRESETS = {  # seconds of each that are run; those that replay a log which is no
     "rag_qa": 3_600.0,
     "retry_storm": 900.0,
     "service_desk": 900.0,
+    "shared_machine": 3_600.0,
     "software_firm": 3_600.0,
     "support_chat": 3_600.0,
     "support_conversations": 3_600.0,
