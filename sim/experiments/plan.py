@@ -20,6 +20,7 @@ from sim.experiments.spend_caps import spend_warnings
 from sim.experiments.study import StudyRun, compare, differences
 from sim.outcome.stats import Estimate
 from sim.outcome.summary import Summary
+from sim.policies import build_policy
 from sim.scenario.spec import Scenario
 from sim.world.places import World
 
@@ -138,8 +139,13 @@ def routings(scenario: Scenario) -> dict[str, Mapping[str, Any]]:
         "Flash only": {"policy": "static", "endpoint": asked.flash},
     }
     for routing in asked.mixed:
-        options[_free_label(f"Mixed: {routing.get('policy')}", options)] = routing
+        options[_free_label(f"Mixed: {_words(routing)}", options)] = routing
     return options
+
+
+def _words(routing: Mapping[str, Any]) -> str:
+    """The name of the policy, or how it describes itself."""
+    return str(getattr(build_policy(routing), "described", routing.get("policy")))
 
 
 def _free_label(label: str, taken: Mapping[str, object]) -> str:

@@ -52,6 +52,13 @@ class Hold:
         except (KeyError, ValueError, OSError):
             raise InputError(f"routing.timezone: given {self.timezone!r}; right: an IANA time zone") from None
 
+    @property
+    def described(self) -> str:
+        """What is waited for, in a few words."""
+        into = None if self.into is None else f"for room in {self.into}"
+        hours = None if self.opens is None else f"for {self.opens} to {self.closes}"
+        return "hold " + " or ".join(one for one in (into, hours) if one)
+
     def choose(self, request: Request, system: System) -> str | None:
         return self.prepare({request.class_name: request.spec}, system).choose(request, system)
 

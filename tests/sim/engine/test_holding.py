@@ -8,6 +8,7 @@ from small import catalog, constant, evenly, fingerprint, payg, request_class, r
 
 from profiles.errors import InputError
 from sim.audit.holds import hold_checks
+from sim.experiments.plan import routings
 from sim.records import Lane, Outcome
 
 RESERVED = {"buy": "provisioned", "model": "gemini-3.8-flash", "gsus": 2, "latency": constant(2.0)}
@@ -153,3 +154,13 @@ def test_what_cannot_be_held_for_is_refused(routing, says):
     endpoints = {"r": RESERVED, "p": payg()}
     with pytest.raises(InputError, match=says):
         run(scenario(endpoints, routing={"policy": "hold", "of": STATIC} | routing))
+
+
+def test_options_of_a_plan_say_what_is_waited_for():
+    holds = [{"policy": "hold", "of": STATIC, "into": "r"}]
+    holds += [holds[0] | {"opens": "22:00", "closes": "06:00"}]
+    spec = scenario({"r": RESERVED}, plan={"pro": "r", "flash": "r", "mixed": holds})
+    assert list(routings(spec))[2:] == [
+        "Mixed: hold for room in r",
+        "Mixed: hold for room in r or for 22:00 to 06:00",
+    ]
