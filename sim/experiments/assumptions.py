@@ -198,6 +198,9 @@ def _of_instances(name: str, spec: Instances) -> Iterator[Assumption]:
     if spec.scaling is not None:
         note = f"ready {spec.scaling.lag_s:g} s after the order, and paid from then on"
         yield Assumption(f"{name}: provisioning", "assumed", "scenario", note)
+        kept = spec.scaling.minimum if spec.scaling.between_runs is None else spec.scaling.between_runs
+        between = f"{name}: {kept} instances between runs"
+        yield Assumption(between, "assumed", "scenario", "only where the month has hours without such a run")
     if spec.failures is not None:
         note = f"every {spec.failures.mtbf_s:g} s in the mean, for {spec.failures.mttr_s:g} s"
         yield Assumption(f"{name}: failures of an instance", "assumed", "scenario", note)

@@ -11,7 +11,7 @@ from profiles.catalog import Catalog
 from profiles.money import PUSD_PER_USD
 from profiles.platform import ApiTier
 from sim.money.bill import Line
-from sim.money.costs import HOURS_PER_MONTH
+from sim.money.months import HOURS_PER_MONTH
 from sim.outcome.summary import Summary
 from sim.scenario.spec import PayAsYouGo, Scenario
 from sim.world.accounts import api_tier

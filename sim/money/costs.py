@@ -30,6 +30,7 @@ from profiles.offers import TokenUnit, UnitPrice
 from sim.money.bill import Bill, Line, merged, spread, total
 from sim.money.chargeback import charges
 from sim.money.metered import commitment_lines, gsu_lines, usage_lines
+from sim.money.months import HOURS_PER_MONTH, fixed_per_month
 from sim.money.tariff import Seller, model_of, price_day, sellers
 from sim.money.tool_fees import Fee, free_price, tool_fees
 from sim.money.waste import by_cause, by_kind, set_aside, unused
@@ -41,7 +42,6 @@ from sim.stations.prompts import Prompts, prompts_at
 
 Ints = NDArray[np.int64]
 
-HOURS_PER_MONTH = 730
 ENDS: tuple[Literal["low"], Literal["high"]] = ("low", "high")
 _BILLED = (
     Outcome.SERVED,
@@ -263,7 +263,8 @@ def costs(
     """Rates of one replication from the attempts of the requests that count.
 
     An hour is an hour of the run. A month is 730 hours of it, or ``runs_per_month`` runs; the fixed costs
-    run for all 730 hours either way. A day is a month times 24 / 730.
+    run for all 730 hours either way, but for instances that scale (`fixed_per_month`). A day is a month
+    times 24 / 730.
     """
     counts = (records.requests.arrival_s >= scenario.study.warmup_s)[records.attempts.request]
     beside = _used_by_classes(records.usage, one.usage_pusd, scenario.study.warmup_s)
@@ -276,7 +277,7 @@ def costs(
     month = HOURS_PER_MONTH * per_hour
     if scenario.runs_per_month is not None:
         a_run = variable / hours * scenario.duration_s / 3600
-        month = scenario.runs_per_month * a_run + HOURS_PER_MONTH * fixed_per_hour
+        month = scenario.runs_per_month * a_run + sum(fixed_per_month(one.lines, scenario).values())
     spent = per_hour * hours
     return Costs(
         usd_per_hour=per_hour,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.money import PUSD_PER_USD
 from sim.money.bill import Bill
-from sim.money.costs import HOURS_PER_MONTH, billed_by_token
+from sim.money.costs import billed_by_token
+from sim.money.months import HOURS_PER_MONTH
 from sim.money.tariff import price_day, seller
 from sim.records import Outcome, Records
 from sim.scenario.spec import Scenario

@@ -22,6 +22,7 @@ from sim.audit.result import Audit, Check
 from sim.money.bill import Bill, Charge, KindCost, Line, Unused, Waste, between, mean_bill
 from sim.money.cost_summary import CostSummary, Ends, cost_summary
 from sim.money.costs import Costs, costs
+from sim.money.months import fixed_per_month
 from sim.money.savings import Savings, savings
 from sim.outcome.basis import Basis, arms_of, basis_of, widened_share
 from sim.outcome.jobs import JobSummary, summarise_jobs
@@ -159,6 +160,7 @@ class BillSummary:
     charges: tuple[Charge, ...] = ()
     kinds: tuple[KindCost, ...] = ()
     between_pusd: tuple[int, int] | None = None  # the total, where a price is an assumed range
+    fixed_usd_per_month: dict[str, float] | None = None  # by unit; None: written before it was kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +284,7 @@ def summarise(
         costs=cost_summary(
             [run.costs for run in runs], [run.cost_ends for run in runs], runs[0].bill.notes, scenario.users
         ),
-        bill=_bill([run.bill for run in runs]),
+        bill=_bill([run.bill for run in runs], scenario),
         curve_q=CURVE_Q,
         curves=curves,
         audit=_audit([run.audit for run in runs]),
@@ -400,8 +402,8 @@ def _verdict(one: SliceSummary, spec: RequestClass) -> Verdict:
     return Verdict(asked, found, met, sure=sure)
 
 
-def _bill(bills: Sequence[Bill]) -> BillSummary:
-    first = bills[0]
+def _bill(bills: Sequence[Bill], scenario: Scenario) -> BillSummary:
+    first, mean_lines = bills[0], mean_bill([bill.lines for bill in bills])
     wasted = [share(bill.waste_pusd, bill.known_pusd) for bill in bills]
     return BillSummary(
         lines=first.lines,
@@ -409,7 +411,7 @@ def _bill(bills: Sequence[Bill]) -> BillSummary:
         known_pusd=first.known_pusd,
         waste_pusd=first.waste_pusd,
         waste_tokens=first.waste_tokens,
-        mean_lines=mean_bill([bill.lines for bill in bills]),
+        mean_lines=mean_lines,
         waste_share=over_replications(wasted, "share", "nothing was billed"),
         notes=tuple(dict.fromkeys(note for bill in bills for note in bill.notes)),
         list_pusd=first.list_pusd,
@@ -418,6 +420,7 @@ def _bill(bills: Sequence[Bill]) -> BillSummary:
         charges=first.charges,
         kinds=first.kinds,
         between_pusd=first.between and between(first.lines),
+        fixed_usd_per_month=fixed_per_month(mean_lines, scenario),
     )
 
 

@@ -170,6 +170,7 @@ class Scaling(Strict):
 
     One that is ordered is paid at once and takes calls after ``lag_s``. One that is let go finishes what it
     runs, and is paid until then. No change within a cooldown since the last one; the timetable knows none.
+    ``between_runs`` are those paid in the hours of a month in which no such run takes place (runs_per_month).
     """
 
     minimum: Count = 1
@@ -179,6 +180,7 @@ class Scaling(Strict):
     up_cooldown_s: NonNegative = 0.0
     down_cooldown_s: NonNegative = 300.0
     lag_s: NonNegative = 0.0
+    between_runs: Annotated[int, Field(strict=True, ge=0, le=10**9)] | None = None  # default: the minimum
     schedule: tuple[Scheduled, ...] = ()
 
     @model_validator(mode="after")
