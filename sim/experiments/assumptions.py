@@ -66,7 +66,17 @@ def _of_study(world: World) -> Iterator[Assumption]:
         "730 h back to back" if scenario.runs_per_month is None else f"{scenario.runs_per_month:g} such runs"
     )
     yield Assumption("A month", "assumed", "scenario", month)
+    yield from _of_rest(scenario)
     yield from _of_events(scenario)
+
+
+def _of_rest(scenario: Scenario) -> Iterator[Assumption]:
+    """Instances in the hours of a month in which nobody calls."""
+    for name, spec in scenario.endpoints.items():
+        if isinstance(spec, Instances) and spec.scaling is not None and scenario.runs_per_month is not None:
+            kept = spec.scaling.minimum if spec.scaling.between_runs is None else spec.scaling.between_runs
+            note = "in the hours of a month without such a run"
+            yield Assumption(f"{name}: {kept} instances between runs", "assumed", "scenario", note)
 
 
 def _searches(scenario: Scenario) -> bool:
@@ -198,9 +208,6 @@ def _of_instances(name: str, spec: Instances) -> Iterator[Assumption]:
     if spec.scaling is not None:
         note = f"ready {spec.scaling.lag_s:g} s after the order, and paid from then on"
         yield Assumption(f"{name}: provisioning", "assumed", "scenario", note)
-        kept = spec.scaling.minimum if spec.scaling.between_runs is None else spec.scaling.between_runs
-        between = f"{name}: {kept} instances between runs"
-        yield Assumption(between, "assumed", "scenario", "only where the month has hours without such a run")
     if spec.failures is not None:
         note = f"every {spec.failures.mtbf_s:g} s in the mean, for {spec.failures.mttr_s:g} s"
         yield Assumption(f"{name}: failures of an instance", "assumed", "scenario", note)

@@ -106,7 +106,8 @@ def test_composition_of_a_reservation(small_run):
         quantity=1.0,
         amount_pusd=10**11,
     )
-    bill = replace(small_run.bill, mean_lines=(*small_run.bill.mean_lines, line))
+    hours = {"gsu_hour": 0.1 * 730}
+    bill = replace(small_run.bill, mean_lines=(*small_run.bill.mean_lines, line), fixed_usd_per_month=hours)
     found = monthly_by_unit(replace(small_run, bill=bill))
     assert found["gsu_hour"] == pytest.approx(0.1 * 730)
     assert sum(found.values()) == pytest.approx(small_run.costs.usd_per_month.value)
