@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sim.distributions import Distribution, Finite, NonNegative, Positive, Share, Strict, check_quantiles
-from sim.scenario.cascade import Cascade
+from sim.scenario.cascade import Cascade, Likeness
 
 
 class Poisson(Strict):
@@ -24,11 +24,16 @@ class Poisson(Strict):
 
 
 class Evenly(Strict):
-    """One arrival every ``1 / rate_per_s`` seconds, each moved by a draw of ``jitter_s``."""
+    """One arrival every ``1 / rate_per_s`` seconds, each moved by a draw of ``jitter_s``.
+
+    ``like``: jitters that give a log's dispersion. Counts of a grid differ by the few requests beside the
+    edges of windows, so their dispersion in one draw hangs on chance.
+    """
 
     kind: Literal["deterministic"]
     rate_per_s: Positive
     jitter_s: Distribution | None = None
+    like: Likeness | None = None  # of the draws with jitter
 
 
 class GammaRenewal(Strict):

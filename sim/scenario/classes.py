@@ -143,6 +143,24 @@ class JointRanks(Strict):
         return self
 
 
+class Drift(Strict):
+    """How prompts get longer and shorter by time: of each equal part of a period, shares by rank of length.
+
+    The law of all lengths stays as it is; the table says which part of the period has which of them. Columns
+    are equal parts of the requests from the shortest to the longest. The period begins with the run.
+    """
+
+    period_s: Positive
+    shares: tuple[tuple[NonNegative, ...], ...] = Field(min_length=2, max_length=96)
+
+    @model_validator(mode="after")
+    def _even_rows(self) -> Self:
+        columns = len(self.shares[0])
+        if not 2 <= columns <= 64 or any(len(row) != columns or not any(row) for row in self.shares):
+            raise ValueError("shares must be rows of equally many numbers, 2 to 64, no row all 0")
+        return self
+
+
 def spoken(voice: Voice) -> Session:
     """A spoken call as a conversation: a turn comes when the caller has said it."""
     return Session(
@@ -166,6 +184,7 @@ class RequestClass(Strict):
     voice: Voice | None = None  # a spoken call in place of lengths and a session
     # of the two lengths; in a session of a message's new tokens and the first answer to it
     rank_correlation: Annotated[float, Field(strict=True, ge=-0.99, le=0.99)] | JointRanks = 0.0
+    drift: Drift | None = None  # of input lengths by time; answers follow by their rank correlation
     session: Session | None = None
     media: Media | None = None  # beside the text, which input_tokens counts
     tools: Tools | None = None  # searches and maps, each with a fee
@@ -207,12 +226,13 @@ class RequestClass(Strict):
     def _arrivals_or_trace(self) -> Self:
         if (self.arrivals is None) == (self.trace is None):
             raise ValueError("give arrivals (with input_tokens and output_tokens) or trace, not both")
+        closed = isinstance(self.arrivals, Population)
         if self.voice is not None and (self.input_tokens or self.output_tokens or self.session):
             raise ValueError(
                 "voice says how long each side speaks: remove input_tokens, output_tokens, session"
             )
-        if self.voice is not None and (self.trace or self.queries or self.media):
-            raise ValueError("voice goes with arrivals: remove trace, queries, media")
+        if self.voice is not None and (self.trace or self.queries or self.drift or self.media):
+            raise ValueError("voice goes with arrivals: remove trace, queries, drift, media")
         if self.voice is not None:
             return self
         if self.arrivals is not None and (self.input_tokens is None or self.output_tokens is None):
@@ -221,11 +241,12 @@ class RequestClass(Strict):
             raise ValueError("a trace brings its own lengths: remove input_tokens and output_tokens")
         if self.trace is not None and (self.session is not None or self.rank_correlation):
             raise ValueError("a trace brings its own order: remove session and rank_correlation")
+        if self.drift is not None and (self.trace or self.session or closed):
+            raise ValueError("drift is for single requests with arrivals of their own: remove drift")
         if self.session is not None and self.queries is not None:
             raise ValueError("queries are for single requests: no turn of a conversation comes again")
         if self.trace is not None and self.prefixes is not None:
             raise ValueError("a trace brings its own prompts: remove prefixes")
-        closed = isinstance(self.arrivals, Population)
         if self.deadline_at is not None and (
             self.deadline_s is not None or self.session is not None or closed
         ):

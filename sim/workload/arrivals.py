@@ -32,7 +32,7 @@ from sim.scenario.arrivals import (
 )
 from sim.scenario.cascade import Cascade
 from sim.scenario.spec import MAX_REQUESTS
-from sim.workload.cascade import one_round
+from sim.workload.cascade import nearest, one_round
 from sim.workload.gaps import renewals, unit_gaps
 from sim.workload.rates import (
     Rate,
@@ -64,12 +64,17 @@ def poisson(spec: Poisson, rng: Generator, span: Span) -> Floats:
 @arrive.register
 def evenly(spec: Evenly, rng: Generator, span: Span) -> Floats:
     """One arrival every ``1 / rate_per_s`` seconds, the first at 0; jitter moves the others."""
-    count = math.floor(spec.rate_per_s * span.duration_s) + 1
-    times = np.arange(count) / spec.rate_per_s
-    if spec.jitter_s is not None:
-        times[1:] += spec.jitter_s.draw(rng, count)[1:]
-        times = np.sort(np.maximum(times, 0.0))
-    return _inside(times, span)
+    grid = np.arange(math.floor(spec.rate_per_s * span.duration_s) + 1) / spec.rate_per_s
+    jitter = spec.jitter_s
+    if jitter is None:
+        return _inside(grid, span)
+
+    def moved(stream: Generator) -> Floats:
+        off = jitter.draw(stream, len(grid))
+        off[0] = 0.0
+        return np.sort(np.maximum(grid + off, 0.0))
+
+    return _inside(moved(rng) if spec.like is None else nearest(spec.like, moved, rng), span)
 
 
 @arrive.register

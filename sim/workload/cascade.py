@@ -7,13 +7,14 @@ dropped. Fitting (`sim.workload.cascade_fit`) walks the same way over a log's ow
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sim.scenario.cascade import PLACES, Cascade, GapLaw, Row
+from sim.scenario.cascade import PLACES, Cascade, GapLaw, Likeness, Row
 from sim.workload.loads import dispersion
 
 Floats = NDArray[np.float64]
@@ -91,12 +92,17 @@ def one_round(spec: Cascade, rng: Generator) -> Floats:
     factor = spec.factor if abs(spec.factor - 1) > 1e-9 else 1.0
     if spec.like is None or factor != 1:
         return _round(spec, factor, rng)
+    return nearest(spec.like, lambda stream: _round(spec, factor, stream), rng)
+
+
+def nearest(like: Likeness, draw: Callable[[Generator], Floats], rng: Generator) -> Floats:
+    """Of at most so many draws the first that is near what is wanted; else the nearest."""
     best, least = np.empty(0), math.inf
-    for stream in rng.spawn(spec.like.draws):
-        times = _round(spec, factor, stream)
-        if (unlike := unlikeness(times, spec.like.gap_cv, spec.like.dispersion)) < least:
+    for stream in rng.spawn(like.draws):
+        times = draw(stream)
+        if (unlike := unlikeness(times, like.gap_cv, like.dispersion)) < least:
             best, least = times, unlike
-        if least <= spec.like.near:
+        if least <= like.near:
             break
     return best
 

@@ -15,11 +15,12 @@ from sim.workload.cascade_fit import span_of
 from sim.workload.fit_arrivals import fit_arrivals
 from sim.workload.loads import Ints, Load
 from sim.workload.quantiles import quantile_table
-from sim.workload.ranks import rank_table
+from sim.workload.ranks import drift_table, rank_table
 
 Plain = dict[str, Any]
 
 LEAST = 100  # requests
+DAY_S = 86_400.0
 
 
 def fit_class(load: Load) -> Plain:
@@ -36,6 +37,9 @@ def fit_class(load: Load) -> Plain:
         "input_tokens": length_law(load.input_tokens),
         "output_tokens": length_law(load.output_tokens),
     }
+    period_s = DAY_S if times[-1] >= 2 * DAY_S else fitted["arrivals"].get("span_s", span_of(times))
+    if (shares := drift_table(times, load.input_tokens, period_s)) is not None:
+        fitted["drift"] = {"period_s": period_s, "shares": shares}
     if np.ptp(load.input_tokens) and np.ptp(load.output_tokens):
         fitted["rank_correlation"] = {"shares": rank_table(load.input_tokens, load.output_tokens)}
     if load.cached_tokens is not None and load.cached_tokens.any():

@@ -44,7 +44,7 @@ def fit_arrivals(times: Floats) -> Plain:
         if max(unlike) < GOOD:
             break
     least, best = min(found, key=lambda pair: pair[0])
-    if best["kind"] == "cascade":
+    if best["kind"] == "cascade" or "jitter_s" in best:
         near = round(max(GOOD, 1.05 * least), 4)
         best["like"] = {"draws": DRAWS, "near": near, "gap_cv": cv, "dispersion": wanted}
     return best

@@ -13,12 +13,15 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sim.scenario.classes import JointRanks
+from sim.scenario.classes import Drift, JointRanks
 
 Tokens = NDArray[Any]  # whole numbers, of whatever type
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 BLOCK = 8_192
+RANKS = 12
+LEAST_IN_SLOT = 100  # requests
 
 
 class Pairs:
@@ -76,16 +79,55 @@ def _by_table(inputs: Tokens, outputs: Tokens, table: JointRanks, rng: Generator
 
     A row is dealt out evenly (only its remainder is left to chance), so that samples do not differ.
     """
-    shares = np.array(table.shares)
     n = len(inputs)
     row = np.empty(n, dtype=np.int64)
-    row[np.argsort(inputs + rng.random(n))] = np.arange(n) * len(shares) // max(n, 1)
-    partner = np.empty(n)
+    row[np.argsort(inputs + rng.random(n))] = np.arange(n) * len(table.shares) // max(n, 1)
+    return _dealt(row, outputs, np.array(table.shares), rng)
+
+
+def _dealt(row: Ints, lengths: Tokens, shares: Floats, rng: Generator) -> Tokens:
+    """The lengths, dealt to the requests of each row in that row's shares, shortest lengths first."""
+    partner = np.empty(len(row))
     for k, law in enumerate(shares):
         members = rng.permutation(np.flatnonzero(row == k))
         u = (np.arange(len(members)) + rng.random()) / max(len(members), 1)
         partner[members] = np.searchsorted(np.cumsum(law / law.sum()), u, side="right")
-    return _ordered(outputs, partner + rng.random(n))
+    return _ordered(lengths, partner + rng.random(len(row)))
+
+
+# --- lengths by time ---------------------------------------------------------------------------------
+
+
+def drifted(arrival_s: Floats, lengths: Tokens, drift: Drift, rng: Generator) -> Tokens:
+    """The lengths in the order that makes them longer and shorter by time as the table says."""
+    return _dealt(_slots(arrival_s, drift.period_s, len(drift.shares)), lengths, np.array(drift.shares), rng)
+
+
+def _slots(arrival_s: Floats, period_s: float, slots: int) -> Ints:
+    return np.minimum((np.mod(arrival_s, period_s) / period_s * slots).astype(np.int64), slots - 1)
+
+
+def drift_table(arrival_s: Floats, lengths: Ints, period_s: float) -> list[list[float]] | None:
+    """Shares of the requests of each part of the period by rank of length; None where they do not drift.
+
+    They do where the parts explain more than a hundredth of the ranks' variance, and five times what chance
+    would (of R parts of n requests: ``(R - 1) / (n - 1)``, the mean under independence).
+    """
+    n = len(lengths)
+    slots = min(24, n // LEAST_IN_SLOT)
+    if slots < 2 or not np.ptp(lengths):
+        return None
+    slot = _slots(arrival_s, period_s, slots)
+    rank = _ranks(lengths, np.random.default_rng(0))
+    size = np.bincount(slot, minlength=slots)
+    means = np.bincount(slot, rank, minlength=slots) / np.maximum(size, 1)
+    explained = float((size * (means - rank.mean()) ** 2).sum() / (n * rank.var()))
+    if explained < max(0.01, 5 * (slots - 1) / (n - 1)):
+        return None
+    found = np.zeros((slots, RANKS))
+    np.add.at(found, (slot, rank * RANKS // n), 1.0)
+    found[size == 0] = 1.0  # nobody came: no request, so any law will do
+    return [[round(float(share), 3) for share in line / line.sum()] for line in found]
 
 
 def rank_table(inputs: NDArray[np.int64], outputs: NDArray[np.int64]) -> list[list[float]]:

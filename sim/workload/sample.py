@@ -31,7 +31,7 @@ from sim.workload.media import Draw as DrawExtra
 from sim.workload.media import draw_media, draw_tools
 from sim.workload.patience import draw_patience
 from sim.workload.prefixes import Beginnings, draw_prefixes, merged, no_beginnings, query_column
-from sim.workload.ranks import Pairs, coupled
+from sim.workload.ranks import Pairs, coupled, drifted
 from sim.workload.rates import Span, clock_moments
 from sim.workload.sessions import Draw, Turns, draw_turns, whole
 from sim.workload.spikes import arrive_in_crowds
@@ -119,6 +119,8 @@ def _alone(name: str, spec: RequestClass, luck: Luck, arrival_s: Floats, group: 
     n = len(arrival_s)
     inputs = _tokens(f"classes.{name}.input_tokens", spec.input_tokens, luck, f"input/{name}", n)
     outputs = _tokens(f"classes.{name}.output_tokens", spec.output_tokens, luck, f"output/{name}", n)
+    if spec.drift is not None:
+        inputs = drifted(arrival_s, inputs, spec.drift, luck.rng(f"drift/{name}"))
     if spec.rank_correlation:
         outputs = coupled(inputs, outputs, spec.rank_correlation, luck.rng(f"lengths/{name}"))
     beginnings = None
