@@ -53,3 +53,12 @@ def counted_uniform(key: int, request: int, number: int) -> float:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return ((x ^ (x >> 31)) >> 11) * 2.0**-53
+
+
+def counted_uniforms(key: int, requests: NDArray[np.int64]) -> Floats:
+    """`counted_uniform` of many requests, number 0."""
+    with np.errstate(over="ignore"):
+        x = np.uint64(key) + requests.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(((x ^ (x >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53)

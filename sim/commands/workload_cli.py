@@ -20,6 +20,7 @@ from sim.workload.loads import Load
 
 if TYPE_CHECKING:
     from sim.workload.likeness import Likeness
+    from sim.workload.scale import Change
 
 app = typer.Typer(
     help="Bring logs in, describe them, fit a generative load, sample and scale.", no_args_is_help=True
@@ -273,19 +274,32 @@ def scale_command(
     if len(asked) != 1:
         found = ", ".join(asked) or "nothing"
         raise InputError(f"scale: given {found}; right: one of --thin --thicken --stretch --shift --splice")
-    load, luck = _read(file, name, column, lenient), Luck(seed)
     if thin is not None:
-        load = scale.thin(load, thin, luck)
-    elif thicken is not None:
-        load = scale.thicken(load, thicken, luck)
+        _change(file, out, scale.thinning(thin, Luck(seed)), name, column, lenient)
     elif stretch is not None:
-        load = scale.stretch(load, stretch)
+        _change(file, out, scale.stretching(stretch), name, column, lenient)
     elif shift is not None:
-        load = scale.shift(load, shift)
-    elif splice is not None:
-        load = scale.splice(load, _read(splice, name, column, lenient))
-    write_load(load, out)
-    typer.echo(f"{out}: {len(load):,} requests", err=True)
+        _change(file, out, scale.shifting(shift), name, column, lenient)
+    else:  # these need a log whole
+        load = _read(file, name, column, lenient)
+        if thicken is not None:
+            load = scale.thicken(load, thicken, Luck(seed))
+        elif splice is not None:
+            load = scale.splice(load, _read(splice, name, column, lenient))
+        write_load(load, out)
+        typer.echo(f"{out}: {len(load):,} requests", err=True)
+
+
+def _change(
+    file: Path, out: Path, change: Change, name: str, column: list[str] | None, lenient: bool
+) -> None:
+    """From file to file, block by block."""
+    from sim.workload.importers import import_file
+
+    kind = _kind(file, name)
+    written, tally = import_file(file, out, kind, _columns(column), lenient=lenient, change=change)
+    _tell_faults(file, tally.rows, tally.bad, tally.failed, tally.faults)
+    typer.echo(f"{out}: {written:,} requests", err=True)
 
 
 def _given(
@@ -295,13 +309,17 @@ def _given(
 
 
 def _read(path: Path, name: str, columns: list[str] | None, lenient: bool) -> Load:
-    """A log in memory; a file that ends in .parquet is one, whatever the format's default."""
+    """A log in memory."""
     from sim.workload.importers import import_log
 
-    kind = "parquet" if name == "csv" and path.suffix == ".parquet" else name
-    found = import_log(path, kind, _columns(columns), lenient=lenient)
+    found = import_log(path, _kind(path, name), _columns(columns), lenient=lenient)
     _tell_faults(path, found.rows, found.bad, found.failed, found.faults)
     return found.load
+
+
+def _kind(path: Path, name: str) -> str:
+    """The format; a file that ends in .parquet is one, whatever the default."""
+    return "parquet" if name == "csv" and path.suffix == ".parquet" else name
 
 
 def _tell_faults(path: Path, rows: int, bad: int, failed: int, faults: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ with the first ones. Rows may come in any order.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,14 +79,20 @@ def _numbered(session: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, n
 
 
 def import_file(
-    path: Path, out: Path, name: str, columns: Mapping[str, str] | None = None, *, lenient: bool = False
+    path: Path,
+    out: Path,
+    name: str,
+    columns: Mapping[str, str] | None = None,
+    *,
+    lenient: bool = False,
+    change: Callable[[Load], Load] | None = None,
 ) -> tuple[int, Tally]:
     """Write a log as ``out`` (Parquet by that ending, else CSV), sorted by time from 0 on, in bounded memory.
 
-    Sorted runs of a million rows are kept on disk beside ``out`` and merged. Returns the requests
-    written. Raises InputError.
+    Sorted runs of a million rows are kept on disk beside ``out`` and merged. ``change`` is made to one block
+    after another before it is written. Returns the requests written. Raises InputError.
     """
-    tally = Tally(path, lenient)
+    tally, written = Tally(path, lenient), 0
     blocks = read_blocks(path, fields_of(name, columns or {}), tally)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".import-") as folder:
@@ -95,10 +101,12 @@ def import_file(
             _refuse_none(tally, name, spool.rows)
             with writing(out, spool.kept) as write:
                 for block in spool.merged():
-                    write(load_columns(spool.load(block)))
+                    load = spool.load(block) if change is None else change(spool.load(block))
+                    write(load_columns(load))
+                    written += len(load)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
-    return spool.rows, tally
+    return written, tally
 
 
 class _Spool:

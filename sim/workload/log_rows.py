@@ -177,7 +177,9 @@ class Growing:
 
 
 def identity(text: str) -> int:
-    """A session's number: its own, if it is one, else 63 bits of its name's hash; no table of names."""
+    """A session's number: its own (-1: none), or 63 bits of its name's hash; no table of names."""
+    if text == "-1":
+        return -1
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return int(text)
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from profiles.errors import InputError
-from sim.luck import Luck
+from sim.luck import Luck, counted_uniforms
 from sim.workload.loads import Load
+
+Change = Callable[[Load], Load]  # of a load, or of one block after another in order of time
 
 
 def thin(load: Load, share: float, luck: Luck) -> Load:
     """Each request kept with chance ``share``, whole sessions together: bursts become milder."""
+    return thinning(share, luck)(load)
+
+
+def thinning(share: float, luck: Luck) -> Change:
+    """`thin` for blocks of a load; what becomes of a session hangs on its number alone."""
     if not 0 < share <= 1:
         raise InputError(f"thin: given {share}; right: a share above 0, at most 1")
-    rng = luck.rng("thin")
-    if load.session is None:
-        return load.take(rng.random(len(load)) < share)
-    ids, place = np.unique(load.session, return_inverse=True)
-    kept = rng.random(len(ids)) < share
-    alone = rng.random(len(load)) < share
-    return load.take(np.where(load.session >= 0, kept[place], alone))
+    rng, key = luck.rng("thin"), luck.key("thin/sessions")
+
+    def thinned(load: Load) -> Load:
+        kept = rng.random(len(load)) < share
+        if load.session is not None:
+            together = counted_uniforms(key, load.session) < share
+            kept = np.where(load.session >= 0, together, kept)
+        return load.take(kept)
+
+    return thinned
 
 
 def thicken(load: Load, factor: float, luck: Luck) -> Load:
@@ -45,16 +56,26 @@ def thicken(load: Load, factor: float, luck: Luck) -> Load:
 
 def stretch(load: Load, factor: float) -> Load:
     """All times multiplied: the rate falls, gaps keep their proportions, bursts last longer."""
+    return stretching(factor)(load)
+
+
+def stretching(factor: float) -> Change:
+    """`stretch` for blocks of a load."""
     if not factor > 0:
         raise InputError(f"stretch: given {factor}; right: a number above 0")
-    return load.at(load.arrival_s * factor)
+    return lambda load: load.at(load.arrival_s * factor)
 
 
 def shift(load: Load, seconds: float) -> Load:
     """All times later; the beginning is silent."""
+    return shifting(seconds)(load)
+
+
+def shifting(seconds: float) -> Change:
+    """`shift` for blocks of a load."""
     if not seconds >= 0:
         raise InputError(f"shift: given {seconds}; right: seconds, 0 or more")
-    return load.at(load.arrival_s + seconds)
+    return lambda load: load.at(load.arrival_s + seconds)
 
 
 def spread(load: Load, tick_s: float) -> Load:

@@ -4,12 +4,15 @@ import gzip
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from profiles.errors import InputError
 from sim.commands.workload_cli import app
-from sim.luck import Luck
+from sim.luck import Luck, counted_uniform, counted_uniforms
 from sim.scenario.file import load_scenario
 from sim.workload.importers import FORMATS, import_log
 from sim.workload.loads import Load, figures, write_load
@@ -214,6 +217,10 @@ def test_what_is_written_is_read_again(tmp_path):
         again = import_log(tmp_path / name, "csv").load
         assert again.arrival_s == pytest.approx(load.arrival_s - load.arrival_s[0])
         assert again.input_tokens.tolist() == load.input_tokens.tolist()
+    some = small(50, session=np.arange(50) // 4 * (np.arange(50) % 2) - 1)
+    write_load(some, tmp_path / "log.csv")
+    again = import_log(tmp_path / "log.csv", "csv").load
+    assert ((again.session < 0) == (some.session < 0)).all()  # who is in none still is
     assert gzip.decompress((tmp_path / "log.csv.gz").read_bytes()).startswith(b"arrival_s,")
 
 
@@ -250,3 +257,103 @@ def test_wrong_calls_say_what_is_right(tmp_path):
     ):
         with pytest.raises(InputError, match=right):
             CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+
+
+# --- scaling, by its laws ----------------------------------------------------------------------------
+
+
+def bursty(seed, sessions=True):
+    """Batches of a random size at random times; sessions of a few, some requests in none."""
+    rng = np.random.default_rng(seed)
+    times = np.repeat(np.cumsum(rng.exponential(4.0, 900)), rng.geometric(0.25, 900))
+    owner = np.where(rng.random(len(times)) < 0.2, -1, rng.integers(0, 400, len(times)))
+    lengths = rng.integers(1, 5_000, (2, len(times)))
+    return Load(times - times[0], *lengths, session=owner if sessions else None)
+
+
+some_loads = st.builds(bursty, st.integers(0, 10**6), st.booleans())
+quickly = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+@quickly
+@given(load=some_loads, share=st.floats(0.05, 1.0), seed=st.integers(0, 99))
+def test_thinning_keeps_that_share_and_nothing_new(load, share, seed):
+    found = thin(load, share, Luck(seed))
+    alone = load.session is None
+    squares = (
+        len(load) if alone else (np.bincount(load.session + 1)[1:] ** 2).sum() + (load.session < 0).sum()
+    )
+    spread = np.sqrt(share * (1 - share) * squares)
+    assert abs(len(found) - share * len(load)) <= 5 * spread + 1e-9
+    rows = set(zip(load.arrival_s.tolist(), load.input_tokens.tolist(), strict=True))
+    assert rows >= set(zip(found.arrival_s.tolist(), found.input_tokens.tolist(), strict=True))
+    if not alone:
+        kept = np.unique(found.session[found.session >= 0])
+        assert np.isin(load.session, kept).sum() == (found.session >= 0).sum()  # whole sessions
+    more = thin(load, min(1.0, share * 1.5), Luck(seed))
+    assert set(found.arrival_s.tolist()) <= set(more.arrival_s.tolist())  # the same luck keeps more
+
+
+@quickly
+@given(load=some_loads, factor=st.sampled_from([1.0, 2.0, 3.0, 4.0]))
+def test_thickening_multiplies_every_length_and_keeps_dispersion(load, factor):
+    found = thicken(load, factor, Luck(3))
+    assert sorted(found.input_tokens.tolist()) == sorted(np.repeat(load.input_tokens, int(factor)).tolist())
+    assert found.arrival_s[-1] <= load.arrival_s[-1]
+    assert (np.diff(found.arrival_s) >= 0).all()
+    before, after = figures(load), figures(found)
+    assert after.dispersion["1"] == pytest.approx(before.dispersion["1"], rel=0.25)
+    if load.session is not None:
+        assert len(np.unique(found.session)) == factor * (len(np.unique(load.session)) - 1) + 1
+
+
+@quickly
+@given(load=some_loads, factor=st.floats(0.1, 10.0), seconds=st.floats(0.0, 1e5))
+def test_stretching_and_shifting_move_times_only(load, factor, seconds):
+    longer, later = stretch(load, factor), shift(load, seconds)
+    assert np.allclose(longer.arrival_s, load.arrival_s * factor)
+    assert np.allclose(later.arrival_s, load.arrival_s + seconds)
+    for found in (longer, later):
+        assert np.array_equal(found.input_tokens, load.input_tokens)
+    if load.session is not None:
+        assert np.array_equal(longer.session, load.session)
+    assert figures(longer).gap_cv == pytest.approx(figures(load).gap_cv)
+    assert np.allclose(stretch(longer, 1 / factor).arrival_s, load.arrival_s)
+
+
+@quickly
+@given(first=some_loads, second=some_loads)
+def test_splicing_plays_one_after_the_other(first, second):
+    both = splice(first, second)
+    n = len(first)
+    assert np.array_equal(both.arrival_s[:n], first.arrival_s)
+    gap = both.arrival_s[n] - both.arrival_s[n - 1]
+    assert gap == pytest.approx(first.arrival_s[-1] / (n - 1))
+    assert np.allclose(both.arrival_s[n:] - both.arrival_s[n], second.arrival_s)
+    assert both.input_tokens.tolist() == [*first.input_tokens.tolist(), *second.input_tokens.tolist()]
+    if both.session is not None:
+        early, late = (set(part[part >= 0].tolist()) for part in (both.session[:n], both.session[n:]))
+        assert not early & late
+
+
+@pytest.mark.parametrize("words", [("--thin", 0.3), ("--stretch", 2.5), ("--shift", 60)])
+def test_files_are_scaled_block_by_block_as_loads_are_in_memory(tmp_path, monkeypatch, words):
+    load = bursty(5)
+    write_load(load, tmp_path / "a.parquet")
+    monkeypatch.setattr("sim.workload.importers.BLOCK_ROWS", 256)
+    monkeypatch.setattr("sim.workload.importers.RUN_ROWS", 700)
+    ran("scale", tmp_path / "a.parquet", *words, "--out", tmp_path / "b.parquet")
+    found = pq.read_table(tmp_path / "b.parquet").to_pydict()
+    change = {"--thin": lambda x: thin(load, x, Luck(1)), "--stretch": lambda x: stretch(load, x)}
+    asked = change.get(words[0], lambda x: shift(load, x))(words[1])
+    assert found["arrival_s"] == pytest.approx(asked.arrival_s.tolist())
+    assert found["input_tokens"] == asked.input_tokens.tolist()
+    with pytest.raises(InputError, match="right: "):
+        ran("scale", tmp_path / "a.parquet", words[0], -1, "--out", tmp_path / "c.parquet")
+    assert not (tmp_path / "c.parquet").exists()
+
+
+def test_uniforms_of_many_are_those_of_each():
+    numbers = np.array([0, 1, 2, 10**12, 2**62])
+    key = Luck(1).key("x")
+    assert counted_uniforms(key, numbers).tolist() == [counted_uniform(key, int(n), 0) for n in numbers]
