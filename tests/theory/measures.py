@@ -6,7 +6,7 @@ the arrivals. Every function returns metrics under the names the reference cases
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from cases import Case
@@ -24,10 +24,44 @@ def measure(case: Case, records: Records, scenario: Scenario) -> Metrics:
     return _MEASURES.get(case.family, station)(records, scenario, case)
 
 
-def quantile(values: Floats, share: float) -> float:
-    """The smallest t with P(X <= t) >= share."""
-    rank = max(int(np.ceil(share * len(values) - 1e-9)), 1)
-    return float(np.partition(values, rank - 1)[rank - 1])
+BIN = 0.0005  # width of a bin of a `Tally`, relative
+
+
+class Tally:
+    """Counts of a sample in bins of equal relative width, so that the samples of many runs can be pooled."""
+
+    def __init__(self, values: Floats) -> None:
+        positive = np.floor(np.log(values[values > 0]) / BIN).astype(np.int64)
+        self.size, self.first = len(values), int(positive.min(initial=0))
+        self.counts = np.bincount(positive - self.first).astype(np.int32)
+
+    @staticmethod
+    def quantile(tallies: Sequence[Tally], share: float) -> float:
+        """The smallest t with P(X <= t) >= share in all samples together, to half a bin."""
+        first = min(tally.first for tally in tallies)
+        counts = np.zeros(max(tally.first + len(tally.counts) for tally in tallies) - first, np.int64)
+        for tally in tallies:
+            counts[tally.first - first :][: len(tally.counts)] += tally.counts
+        size = sum(tally.size for tally in tallies)
+        rank, zeros = np.ceil(share * size - 1e-9), size - counts.sum()
+        if rank <= zeros:
+            return 0.0
+        return float(np.exp((first + np.searchsorted(zeros + np.cumsum(counts), rank) + 0.5) * BIN))
+
+
+class Quantile(float):
+    """A quantile of one run, with its sample: over runs samples are pooled, never quantiles averaged."""
+
+    share: float
+    tally: Tally
+
+    @classmethod
+    def of(cls, values: Floats, share: float, tally: Tally | None = None) -> Quantile:
+        """The smallest t with P(X <= t) >= share."""
+        rank = max(int(np.ceil(share * len(values) - 1e-9)), 1)
+        found = cls(np.partition(values, rank - 1)[rank - 1])
+        found.share, found.tally = share, Tally(values) if tally is None else tally
+        return found
 
 
 def time_average(begin_s: Floats, end_s: Floats, scenario: Scenario) -> float:
@@ -39,8 +73,12 @@ def time_average(begin_s: Floats, end_s: Floats, scenario: Scenario) -> float:
 def _spread(values: Floats, name: str) -> Metrics:
     if not len(values):
         return {}
-    tails = {f"p{round(100 * q)}_{name}": quantile(values, q) for q in (0.95, 0.99)}
-    return {f"mean_{name}": float(values.mean()), f"sd_{name}": float(values.std()), **tails}
+    return {f"mean_{name}": float(values.mean()), f"sd_{name}": float(values.std()), **_tails(values, name)}
+
+
+def _tails(values: Floats, name: str, shares: tuple[float, ...] = (0.95, 0.99)) -> Metrics:
+    tally = Tally(values)
+    return {f"p{round(100 * q)}_{name}": Quantile.of(values, q, tally) for q in shares}
 
 
 def station(records: Records, scenario: Scenario, case: Case | None = None, index: int = 0) -> Metrics:
@@ -150,7 +188,7 @@ def abandonment(records: Records, scenario: Scenario, case: Case) -> Metrics:
         "mean_wait_all_s": float(wait_s.mean()),
         "mean_in_queue": time_average(a.send_s, left_queue_s, scenario),
         "utilization": busy / records.stations[0].servers,
-        **{f"p{round(100 * q)}_wait_all_s": quantile(wait_s, q) for q in (0.9, 0.95, 0.99)},
+        **_tails(wait_s, "wait_all_s", (0.9, 0.95, 0.99)),
         "throughput_per_s": float((served & late).sum() / scenario.measured_s),
     }
 
