@@ -1,4 +1,4 @@
-"""The founding decision framework: context, constraint, production status, reasoning, latency."""
+"""The founding decision framework: context, constraints, production, governance, reasoning, latency."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sim.policies.base import Decision, EndpointName, policy
 from sim.policies.view import EndpointFacts, EndpointView, Request, System
+from sim.scenario.labels import GOVERNANCE
 from sim.scenario.spec import Needs, RequestClass
 
 
@@ -17,8 +18,9 @@ class Rules:
     """Rule out what cannot serve, then weigh reasoning against latency.
 
     Ruled out, in order: a window too small for prompt and answer, a modality it does not read, another
-    deployment than asked, no general availability with an SLA where production is asked. Of what is left,
-    ``pro`` serves high reasoning and unhurried medium reasoning, ``flash`` the rest.
+    deployment than asked, no general availability with an SLA where production is asked, a place where data
+    of the request's governance class may not go (the scenario's ``governance``). Of what is left, ``pro``
+    serves high reasoning and unhurried medium reasoning, ``flash`` the rest.
     """
 
     pro: EndpointName = "pro"
@@ -32,32 +34,38 @@ class Rules:
         views = (system[self.pro], system[self.flash])
         facts = (views[0].facts, views[1].facts)
         fits = [tokens_needed(request, view) <= _window(view.facts) for view in views]
-        return self._judge(request.spec.needs, facts, fits)
+        return self._judge(request.spec.needs, facts, fits, request.governance)
 
     def prepare(self, classes: Mapping[str, RequestClass], system: System) -> Rules | PreparedRules:
         """The same rules as a table: a decision depends on the class and on which windows the prompt fits.
 
-        Where prompts hold media, each model counts them differently, so the rules stay as they are.
+        Where prompts hold media, each model counts them differently, and where data may not go everywhere,
+        each request has its own class of it: so the rules stay as they are.
         """
         views = (system[self.pro], system[self.flash])
-        if any(view.counts_media for view in views):
+        if any(view.counts_media or len(view.facts.governance) < len(GOVERNANCE) for view in views):
             return self
         facts = (views[0].facts, views[1].facts)
         combinations = [(a, b) for a in (False, True) for b in (False, True)]
         table = {
             name: (
                 spec.needs.context_tokens or 0,
-                [self._judge(spec.needs, facts, fits).endpoint for fits in combinations],
+                [self._judge(spec.needs, facts, fits, None).endpoint for fits in combinations],
             )
             for name, spec in classes.items()
         }
         return PreparedRules(table, _window(facts[0]), _window(facts[1]))
 
     def _judge(
-        self, needs: Needs, facts: tuple[EndpointFacts, EndpointFacts], fits: list[bool] | tuple[bool, bool]
+        self,
+        needs: Needs,
+        facts: tuple[EndpointFacts, EndpointFacts],
+        fits: list[bool] | tuple[bool, bool],
+        data: str | None,
     ) -> Decision:
         criteria = [("context", [one for one, fit in zip(facts, fits, strict=True) if fit])]
         criteria += [(name, [one for one in facts if meets(needs, one)]) for name, meets in _CRITERIA]
+        criteria.append(("governance", [one for one in facts if data is None or data in one.governance]))
         left, decided = list(facts), None
         for criterion, able in criteria:
             kept = [one for one in left if one in able]

@@ -64,6 +64,7 @@ _CRITERIA = {
     "context": "only this model's window holds the prompt",
     "modality": "only this model reads the input",
     "deployment": "only this place allows the deployment asked for",
+    "governance": "only there may data of its class go",
     "production": "only this model is generally available with an SLA",
     "reasoning": "the depth of reasoning asked for",
     "latency": "people wait for the answer",

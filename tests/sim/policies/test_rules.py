@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from sim.experiments.study import study
 from sim.policies.rules import Rules
 from sim.policies.view import EndpointFacts
+from sim.scenario.file import load_scenario, parse_scenario
 from sim.scenario.spec import Needs
 
 TEXT = frozenset({"text"})
@@ -47,6 +49,7 @@ class Asked:
     input_tokens: int = 1_000
     max_output_tokens: int = 0
     class_name: str = "a"
+    governance: str | None = None
 
 
 def decide(needs=None, pro=None, flash=None, **asked):
@@ -58,6 +61,7 @@ def decide(needs=None, pro=None, flash=None, **asked):
 SMALL = {"context_tokens": 100_000}
 PREVIEW = {"generally_available": False}
 NO_SLA = {"has_sla": False}
+AT_HOME = {"governance": frozenset({"public", "internal"})}
 VERTEX = {"deployment": "vertex"}
 
 
@@ -83,10 +87,14 @@ VERTEX = {"deployment": "vertex"}
         ({"pro": PREVIEW, "needs": {"reasoning": "high", "production": True}}, ("flash", "production")),
         ({"flash": NO_SLA, "needs": {"production": True}}, ("pro", "production")),
         ({"pro": PREVIEW, "needs": {"reasoning": "high"}}, ("pro", "reasoning")),
+        ({"flash": AT_HOME, "governance": "regulated"}, ("pro", "governance")),
+        ({"flash": AT_HOME, "governance": "internal"}, ("flash", "reasoning")),
+        ({"flash": AT_HOME}, ("flash", "reasoning")),  # nothing is stated about its data
         # ruled out: nobody is left
         ({"input_tokens": 1_000_001}, (None, "context")),
         ({"pro": PREVIEW, "flash": NO_SLA, "needs": {"production": True}}, (None, "production")),
         ({"needs": {"deployment": "gemini_api"}}, (None, "deployment")),
+        ({"pro": AT_HOME, "flash": AT_HOME, "governance": "regulated"}, (None, "governance")),
         (
             {"pro": {"modalities": TEXT}, "flash": {"modalities": TEXT}, "needs": {"modalities": ("audio",)}},
             (None, "modality"),
@@ -123,3 +131,17 @@ def test_the_prepared_rules_decide_as_the_rules_do():
         for prompt in (1, 100_000, 100_001, 2_000_000):
             asked = Asked(spec, prompt)
             assert prepared.choose(asked, system) == Rules().choose(asked, system)
+
+
+def test_rules_keep_data_where_it_may_be():
+    """Half of the class is regulated, and regulated data may only go to the regional endpoint."""
+    spec = load_scenario("support_chat", ["duration_s=900.0", "replications=1"])
+    document = spec.model_dump(mode="json", by_alias=True)
+    document["classes"]["support_chat"]["governance"] = {"internal": 0.5, "regulated": 0.5}
+    document["endpoints"]["pro"]["region"] = "regional"
+    document["governance"] = {"regulated": {"regions": ["regional"]}}
+    document["routing"] = {"policy": "rules"}
+    total = study(parse_scenario(document)).summary.total
+    assert total.governed_share.value == 1.0
+    document["routing"] = {"policy": "static", "endpoint": "flash"}
+    assert study(parse_scenario(document)).summary.total.governed_share.value < 0.7
