@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from calibration import mixture
 from calibration.intervals import Interval
 from calibration.mixture import Bools, Fitted, Floats
-from calibration.observe import Columns
+from calibration.observe import TOUCH_S, Columns
 from profiles.latency import LoadLaw, Slowdown
 
 Kind = Literal["none", "linear", "usl"]
@@ -146,7 +146,8 @@ class Spans:
         """Log of d log(work) / d log(time): 0 where the speed of a call does not change."""
         if acts == "at_admission":
             return np.zeros(len(work_s))
-        at_the_end = self.flight.at(np.nextafter(self.end_s, self.begin_s)).astype(float)
+        last_s = np.maximum(self.end_s - 2 * TOUCH_S, self.begin_s)  # a moment before, itself still there
+        at_the_end = self.flight.at(last_s).astype(float)
         found = np.log((self.end_s - self.begin_s) / work_s) - np.log(slowdown.factor(at_the_end))
         return np.where(self.censored, 0.0, found)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from calibration.mixture import Bools, Floats
 from calibration.samples import Measurement, Sample
 
-_TOUCH_S = 1e-6  # a call that follows another at once does not overlap with it
+TOUCH_S = 1e-6  # a call that follows another at once does not overlap with it
 _SAME_RUN_S = 0.01  # starts of runs nearer than this are one, but for rounding
 MIN_PACE_TOKENS = 32  # fewer decoded tokens say more about chunking than about pace
 
@@ -135,7 +135,7 @@ def _flights(samples: Sequence[Sample]) -> Floats:
     both = zip(samples, moments(samples), strict=True)
     taken = [(sample.measured, at_s) for sample, at_s in both if sample.measured.outcome != "throttled"]
     begins = [at_s + (measured.wire_s or 0.0) for measured, at_s in taken]
-    ends = [at_s + _over_s(measured) - _TOUCH_S for measured, at_s in taken]
+    ends = [at_s + _over_s(measured) - TOUCH_S for measured, at_s in taken]
     return np.array([begins, np.maximum(begins, ends)])
 
 

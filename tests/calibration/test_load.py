@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from calibration import mixture
 from calibration.fit import fit_model
 from calibration.fit_report import fit_report, markdown
-from calibration.load import Flight
+from calibration.load import Flight, Spans, _loss
+from calibration.observe import TOUCH_S
 from calibration.profile_writer import measured_profile
 from calibration.samples import Measurement, Sample, Totals
 from profiles.catalog import load_catalog
@@ -143,3 +145,20 @@ def test_flight_counts_by_hand():
     clock = flight.clock(Slowdown(contention=1.0))
     assert clock.work(np.array([0.0]), np.array([3.0])) == pytest.approx(1 + 0.5 + 1)
     assert clock.before(np.array([3.0]), np.array([2.0])) == pytest.approx(0.5)
+
+
+def test_a_service_that_feels_no_load_shows_none_in_calls_that_overlap():
+    """Nor a slope that a count of calls in flight without the one that ends would feign."""
+    rng = np.random.default_rng(5)
+    n = 1_500
+    sent = np.cumsum(rng.exponential(1.0, n))
+    prefill, tokens = 0.5 * np.exp(0.2 * rng.standard_normal(n)), rng.choice([100.0, 400.0], n)
+    paces = 0.005 * np.exp(0.12 * rng.standard_normal(n))
+    first = sent + prefill
+    last = first + tokens * paces
+    flight = Flight(sent, last - TOUCH_S)
+    spans = Spans(first, last, flight.at(sent).astype(float), tokens[:, None], np.zeros(n, bool), flight)
+    noise = mixture.fit(tokens * paces, tokens[:, None], tail=False)
+    loss = _loss(spans, "throughout", noise)
+    costs = [loss(np.array([slope, 0.0, np.log(noise.sigma)])) for slope in (0.0, 0.005, 0.01, 0.02)]
+    assert costs == sorted(costs)  # the likelihood falls from none on
