@@ -17,4 +17,6 @@ def emulator(truth):
 
     if (process := os.fork()) == 0:
         asyncio.run(serve())
-    return process, os.fdopen(reading).readline().strip()
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return process, told.readline().strip()

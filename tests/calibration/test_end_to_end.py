@@ -70,16 +70,16 @@ def test_calibrate_replay_and_backtest_through_the_sdk(execute, tmp_path):
     """A profile of light load and a ladder foretells a run in real time that it has not seen."""
     from forked_emulator import emulator
 
-    process, url = emulator(loaded(1.0))
+    process, url = emulator(loaded(3.0))
     try:
         code, _, stderr = execute(
-            "calibrate", "--base-url", url, "--models", "flash", "--levels", "low", "--requests", 150,
-            "--rate-per-s", 2, "--input-tokens", "50,8000", "--answer-tokens", "100,250",
-            "--ladder", "1,2,4,8", "--ladder-calls", 60, "--out", tmp_path / "fit", *TRUST,
+            "calibrate", "--base-url", url, "--models", "flash", "--levels", "low", "--requests", 120,
+            "--rate-per-s", 3, "--input-tokens", "50,8000", "--answer-tokens", "100,250",
+            "--ladder", "1,2,4,8", "--ladder-calls", 40, "--out", tmp_path / "fit", *TRUST,
         )  # fmt: skip
         assert code == 0, stderr
         rng, rows = np.random.default_rng(5), ["at_s,input_tokens,output_tokens,level"]
-        for at_s in np.cumsum(rng.exponential(0.8, 200)):
+        for at_s in np.cumsum(rng.exponential(0.3, 200)):
             rows.append(f"{at_s:.3f},{rng.choice([50, 8_000])},{rng.choice([100, 250])},low")
         (tmp_path / "load.csv").write_text("\n".join(rows))
         run = tmp_path / "run.jsonl"

@@ -230,3 +230,10 @@ def test_ends_within_a_horizon():
         "gemini-3.7-flash ends on vertex on 2027-01-28, before 2027-03-01; successor: gemini-3.8-flash."
     )
     assert end_warning(flash, TODAY, date(2027, 1, 1), "vertex") is None
+
+
+def test_a_folder_of_a_calibration_may_hold_endpoints_beside_profiles(tmp_path):
+    """`calibrate` writes both; the folder is laid over the catalogue all the same."""
+    (tmp_path / "flash.yaml").write_text(slower(9.0), encoding="utf-8")
+    (tmp_path / "flash.endpoint.yaml").write_text("schema: proflash/measured-endpoint/v1\n", encoding="utf-8")
+    assert 9.0 in {model.latency.base_s for model in load_catalog(tmp_path).models.values()}
