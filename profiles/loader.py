@@ -174,7 +174,8 @@ def _files(path: Path) -> Iterable[Path]:
 
 def _yaml_files(folder: Path) -> list[Path]:
     """YAML files by name. Hidden ones are drafts of other programs; ``*.endpoint.yaml``, which a calibration
-    writes beside its profiles, is of a place and not of a model."""
+    writes beside its profiles, is of a place and not of a model.
+    """
     found = (file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
     return sorted(f for f in found if not f.name.startswith(".") and not f.name.endswith(".endpoint.yaml"))
 

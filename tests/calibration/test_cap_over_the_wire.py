@@ -34,7 +34,7 @@ def spend(target, tmp_path, mix, in_flight, cap_share, *, requests=60, cached=(8
     truth = ModelTruth(LAW, thinking, "low", OutputLaw(sigma=0.8), limits, faults)
     chosen = target(MODEL, {"low": 1_000})
     chosen = chosen.__class__(**vars(chosen) | {"least_cached": 4_096})
-    options = Options((MODEL,), requests, 200.0, (50, 4_000), (100, 300), timeout_s=1.5, cached_tokens=cached)
+    options = Options((MODEL,), requests, 200.0, (50, 4_000), (100, 300), timeout_s=1.0, cached_tokens=cached)
     plan = make_plan(options, {MODEL: chosen})
     cap_pusd = round(cap_share * sum(plan.expected_pusd(request) for request in plan.requests))
     with running(Truth({MODEL: truth}, seed=in_flight, time_scale=30.0)) as url:
@@ -65,5 +65,5 @@ def test_the_cap_holds_by_the_books_of_a_failing_service(target, tmp_path):
 @pytest.mark.parametrize("mix", MIXES)
 @pytest.mark.parametrize("in_flight", [1, 2, 3, 5, 8, 16, 32, 64])
 def test_the_cap_holds_under_every_mix_and_concurrency(target, tmp_path, mix, in_flight):
-    for share in (0.6, 1.5, 4.0):
-        check(*spend(target, tmp_path / str(share), mix, in_flight, share, requests=120))
+    for share in (0.6, 3.0):
+        check(*spend(target, tmp_path / str(share), mix, in_flight, share, requests=40))
