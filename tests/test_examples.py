@@ -2,8 +2,12 @@
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +16,30 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_HERE = {"scripts/plan", "scripts/test", "scripts/verify"}  # what runs this test, or installs for it
+SERVES, SPENDS = "proflash emulate", " --yes"
 
 
 def snippets(page: Path) -> list[tuple[str, str]]:
     return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "NO_COLOR": "1"}
+
+
+@contextmanager
+def serving(text: str) -> Iterator[None]:
+    """A service goes on in its own terminal until the page ends."""
+    command = [sys.executable, "-u", "-m", "proflash", *shlex.split(text)[1:]]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            assert service.stdout.readline().startswith("http://"), "the service does not say where it is"
+            yield
+        finally:
+            service.send_signal(signal.SIGINT)
+            service.wait(30)
 
 
 def run(kind: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -24,19 +48,25 @@ def run(kind: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
         command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
     else:
         command = [sys.executable, "-W", "error", "-c", text]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda page: page.stem)
 def test_every_snippet_of_a_page_runs(page, tmp_path):
-    for kind, text in snippets(page):
-        done = run(kind, text, tmp_path)
-        assert done.returncode == 0, f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
+    with ExitStack() as services:
+        for kind, text in snippets(page):
+            if text.startswith(SERVES):
+                services.enter_context(serving(text))
+                continue
+            done = run(kind, text.replace(SPENDS, ""), tmp_path)
+            shown = f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
+            if SPENDS in text:  # unless told so it asks first, which is as far as a test may go
+                assert (done.returncode, "this would spend money" in done.stderr) == (2, True), shown
+            else:
+                assert done.returncode == 0, shown
+            assert "Traceback" not in done.stderr
 
 
 def test_the_pages_linked_from_the_readme_exist():

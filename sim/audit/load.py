@@ -41,7 +41,7 @@ def load_check(records: Records, scenario: Scenario, place: Place, index: int) -
     factors = (np.array(law.prefill_factors(most)), np.array(law.pace_factors(most)))
     times = a.begin_s[rows], a.first_s[rows], a.free_s[rows]
     work = _throughout if law.acts == "throughout" else _at_admission
-    done = work(times, needed, factors)
+    done = work(times, needed, factors, np.lexsort((a.request[rows], a.begin_s[rows])))
     whole = (a.outcome[rows] == Outcome.SERVED) & (a.free_s[rows] <= records.ended_s)
     whole &= ~_under_another_law(records, scenario, a.begin_s[rows])
     off = np.zeros(len(rows), dtype=bool)
@@ -108,6 +108,7 @@ def _throughout(
     times: tuple[Floats, Floats, Floats],
     needed: tuple[Floats, Floats, Floats],
     factors: tuple[Floats, Floats],
+    order: Rows,
 ) -> tuple[Floats, Floats]:
     """Decode work done by the first answer chunk and by the end."""
     begin, first, free = times
@@ -124,10 +125,13 @@ def _at_admission(
     times: tuple[Floats, Floats, Floats],
     needed: tuple[Floats, Floats, Floats],
     factors: tuple[Floats, Floats],
+    order: Rows,
 ) -> tuple[Floats, Floats]:
-    """The same where the speed is that of the load met: calls begun by then less calls ended."""
+    """The same where the speed is that of the load met: calls begun by then less calls ended.
+
+    ``order`` is that in which they began: of calls that begin together, each meets the ones before it.
+    """
     begin, first, free = times
-    order = np.argsort(begin, kind="stable")
     met = np.empty(len(begin), dtype=np.int64)
     met[order] = np.arange(1, len(begin) + 1) - np.searchsorted(np.sort(free), begin[order], side="right")
     met = np.maximum(met, 1)

@@ -163,6 +163,20 @@ def test_calls_slow_down_at_admission_by_the_load_they_met(a_scenario, catalog):
     assert end == pytest.approx(want, rel=1e-9)
 
 
+@pytest.mark.parametrize("acts", ["throughout", "at_admission"])
+def test_the_calls_of_a_job_come_together_and_each_meets_those_before_it(a_scenario, catalog, acts):
+    world = a_catalog(catalog, acts=acts, prefill_contention=0.2)
+    jobs = {"kind": "fan_out", "jobs_per_s": 0.02, "queries": {"kind": "constant", "value": 20}}
+    records = run(scenario(a_scenario, chat={"arrivals": jobs}, duration_s=600.0), world)
+    begin_s, many = np.unique(records.attempts.begin_s, return_counts=True)
+    assert many.max() == 20
+    if acts == "at_admission":
+        first = records.workload.arrival_s == begin_s[0]
+        prefill = alone(records, scenario(a_scenario, chat={"arrivals": jobs}, duration_s=600.0), world)
+        longer = (records.requests.end_s - begin_s[0])[first] - prefill[2][first]
+        assert longer == pytest.approx(prefill[0][first] * 0.2 * np.arange(20), abs=1e-9)
+
+
 def test_a_plan_says_how_far_the_load_was_seen(a_scenario, catalog):
     world = a_catalog(catalog, acts="throughout", pace_contention=0.1)
     (said,) = [one for one in assumptions_of(resolve(scenario(a_scenario), world)) if "load" in one.what]
