@@ -4,6 +4,9 @@
 
 The preset's ``requests_per_day`` is raised until a run expects that many. Seconds are of process time, for
 drawing alone; memory is the greatest resident size of the whole process, Python and libraries included.
+
+On one core of a busy virtual machine: 10,014,217 requests in 8.3 s and 1.35 GB, patience included
+(``--requests 10500000``; a pilot of 100,000 sets the rate).
 """
 
 from __future__ import annotations
