@@ -227,6 +227,7 @@ def test_what_a_class_says_of_all_its_requests_stands_in_every_row(name, class_n
 NOBODY_LEAVES = {  # and why
     "enterprise_day": "what `plan` uses when none is named, kept quick: it says so",
     "founding_pair_2025": "a look back at models that answer without thinking",
+    "unused_reservation": "about held work; that chats spill over is to show, not that people leave",
     "azure_code_like": "no log tells how long people would have waited",
     "rag_like": "likewise",
 }
