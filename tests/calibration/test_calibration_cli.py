@@ -13,6 +13,7 @@ import pytest
 import proflash
 from calibration import samples
 from calibration.fit import fit_model
+from calibration.outcome_law import outcome_law
 from calibration.profile_writer import measured_profile
 from profiles.catalog import load_catalog
 
@@ -154,7 +155,8 @@ def test_the_same_samples_give_the_same_profile(calibrated):
     shipped, written = (load_catalog(*more).models["gemini-3.8-flash"] for more in ((), (out,)))
     fit = fit_model("gemini-3.8-flash", stored.samples, shipped.latency.law)
     day = max(datetime.fromisoformat(sample.sent_at) for sample in stored.samples).date()
-    assert measured_profile(shipped, fit, stored.digest, day).digest == written.digest
+    outcomes = outcome_law(stored.samples, "gemini-3.8-flash", 60.0)
+    assert measured_profile(shipped, fit, stored.digest, day, outcomes).digest == written.digest
 
 
 def test_a_finished_file_is_not_measured_again(invoke, calibrated):
