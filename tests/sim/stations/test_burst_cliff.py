@@ -77,6 +77,32 @@ def test_the_engine_serves_that_share():
     assert share_of_burst(4.0, 20.0, 30.0) == pytest.approx(parts.mean() / 80, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("gsus", "budget", "share"), [(3, 725_400, 7 / 12), (10, 604_500, 1), (50, 503_750, 1)]
+)
+def test_the_example_of_the_article_on_sizing_reservations(gsus, budget, share):
+    """A call of 100,000 tokens every ten seconds (discuss.google.dev, topic 357208, table and first example).
+
+    Seven fit into the window of 3 units, of the twelve that come. The article prints 603,750 for 10 units,
+    which is not 20,150 tokens a second for 30 s; nothing here depends on it.
+    """
+    model = catalog().model("gemini-3-flash-preview", date(2026, 11, 22)).require_throughput()
+    assert model.tokens_per_s_per_gsu * gsus * model.window(gsus).window_s == budget
+    calls = request_class(
+        arrivals={"kind": "deterministic", "rate_per_s": 0.1},
+        input_tokens=constant(100_000.0),
+        output_tokens=constant(1.0),
+    )
+    endpoint = {"buy": "provisioned", "model": "gemini-3-flash-preview", "gsus": gsus, "on_excess": "refuse"}
+    spec = scenario(
+        {"p": endpoint | {"first_estimate_tokens": 1, "thinking_level": "minimal"}},
+        {"a": calls},
+        duration_s=1200.0,
+        historical=True,
+    )
+    assert (run(spec).attempts.outcome == Outcome.SERVED).mean() == pytest.approx(share)
+
+
 def test_sizes_that_are_not_sold_and_bursts_that_are_none():
     throughput = catalog().model("gemini-2.5-flash", date(2026, 11, 22)).require_throughput()
     with pytest.raises(InputError, match="0 GSU"):
