@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit.arrivals import arrival_checks
+from sim.audit.causes import cause_checks
 from sim.audit.events import cut_off, event_checks, model_at, serving, unreached
 from sim.audit.holds import hold_checks
 from sim.audit.limits import limit_checks, peak
@@ -47,6 +48,7 @@ def audit(records: Records, scenario: Scenario, catalog: Catalog, bill: Bill) ->
         *token_checks(records, scenario, catalog),
         *time_checks(records, scenario),
         *station_checks(records, scenario),
+        *cause_checks(records, scenario, catalog),
         *event_checks(records, scenario, catalog),
         *limit_checks(records, scenario, catalog),
         *hold_checks(records, scenario, catalog),

@@ -60,17 +60,25 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
 
 
 def _context(records: Records, prompts: Ints, scenario: Scenario, place: Place, index: int) -> Check:
-    """By the model that served when the call was sent."""
+    """By the model that served when the call was sent; who was refused for it would not have fitted.
+
+    Machines refuse as well what their memory never holds, thoughts and answer included: not looked at here.
+    """
     attempts = records.attempts
-    rows = np.flatnonzero((attempts.endpoint == index) & ~np.isnan(attempts.begin_s))
+    memory = getattr(getattr(place.spec, "batching", None), "batch_memory", math.inf)
+    begun, refused = ~np.isnan(attempts.begin_s), attempts.reason == Reason.CONTEXT
+    rows = np.flatnonzero((attempts.endpoint == index) & (begun | refused))
     names = serving(timeline(scenario, records.workload.luck), place, attempts.send_s[rows])
     wrong = np.zeros(len(attempts), dtype=bool)
     for name in set(names.tolist()):
         model = model_at(place, name)
         window = None if model is None else model.limits.context_tokens.value
         mine = rows[names == name]
-        wrong[mine] = prompts[mine] >= (math.inf if window is None else window)
-    return check_rows(f"context window, {place.name}", wrong, "prompt longer than the model's window")
+        fits = prompts[mine] < (math.inf if window is None else window)
+        wrong[mine] = np.where(begun[mine], ~fits, fits & (memory == math.inf))
+    return check_rows(
+        f"context window, {place.name}", wrong, "too long for the model, or refused as if it was"
+    )
 
 
 def _contention(

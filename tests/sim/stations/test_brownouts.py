@@ -71,15 +71,57 @@ def test_every_step_is_as_slow_as_the_instant_at_which_it_begins(kind):
     assert (kind != "swapping") or any(s.preempted for s in expected)
 
 
+def lives_of(records):
+    """Machine by machine, when each took calls without a break: from being ready to its end or next loss."""
+    for one in records.instances:
+        ups = [one.ready_s, *(back_s for _, back_s in one.down)]
+        downs = [*(lost_s for lost_s, _ in one.down), math.inf]
+        yield from ((one.number, up, down) for up, down in zip(ups, downs, strict=True) if not math.isnan(up))
+
+
 def test_machines_that_come_and_go_slow_down_too():
+    """Each life of a machine against a loop of steps at the pace of the moment, fed with the calls it took.
+
+    A call that was handed on when its machine was lost or let go came to the next one at that moment.
+    """
     shop = {
         "buy": "instances",
-        "batching": FULL,
-        "scaling": {"maximum": 3, "target": {"metric": "concurrency", "value": 4.0}, "evaluate_s": 5.0},
+        "batching": FULL | {"max_batch": 64},
+        "scaling": {"maximum": 3, "target": {"metric": "concurrency", "value": 4.0}, "evaluate_s": 5.0}
+        | {"down_cooldown_s": 5.0},
         "failures": {"mtbf_s": 60.0, "mttr_s": 10.0},
     }
     chat = request_class(4.0, input_tokens=lengths(1_200), output_tokens=lengths(150))
-    audited(scenario({"m": shop}, {"a": chat}, events=EVENTS, duration_s=150.0))
+    records = audited(scenario({"m": shop}, {"a": chat}, events=EVENTS, duration_s=150.0))
+    a, load, stays = records.attempts, records.workload, records.stays
+    handed_on_s = [lost_s for one in records.instances for lost_s, _ in one.down]
+    handed_on_s += [one.drain_s for one in records.instances if not math.isnan(one.drain_s)]
+    compared, lost, used = 0, 0, set()
+    for number, up_s, down_s in lives_of(records):
+        mine = stays.attempt[(stays.machine == number) & (stays.begin_s >= up_s) & (stays.begin_s < down_s)]
+        came_s = {
+            row: max([a.send_s[row], *(t for t in handed_on_s if a.send_s[row] < t <= a.begin_s[row])])
+            for row in mine.tolist()
+        }
+        fed = [
+            Seq(row, at_s, load.input_tokens[a.request[row]], 0, 0, load.output_tokens[a.request[row]])
+            for row, at_s in sorted(came_s.items(), key=lambda item: (item[1], a.send_s[item[0]]))
+        ]
+        laws = {"a": STEP["intercept_s"], "b": STEP["per_sequence_s"], "rate": FULL["prefill_tokens_per_s"]}
+        for seq in simulate(fed, most=64, pace=factor, **laws):
+            row = seq.name
+            if a.outcome[row] == Outcome.SERVED:
+                found, expected = (a.begin_s, a.first_s, a.free_s), (seq.begin, seq.first, seq.end)
+                assert [times[row] for times in found] == pytest.approx(expected, abs=1e-6)
+                compared += 1
+                used.add(number)
+            else:
+                assert seq.end > a.free_s[row] == down_s
+                lost += 1
+    assert compared == (a.outcome == Outcome.SERVED).sum() > 400
+    assert lost >= 3
+    assert len(used) >= 3
+    assert any(not math.isnan(one.drain_s) for one in records.instances)
 
 
 def test_jobs_take_longer_that_are_handed_in_during_a_brownout():
