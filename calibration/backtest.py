@@ -106,7 +106,7 @@ def run_columns(samples: Sequence[Sample], refusals: Collection[int] = (429,)) -
         return np.array([np.nan if time_s is None else time_s for time_s in found])
 
     refused = np.array([_refused(sample.measured, refusals) for sample in samples], dtype=bool)
-    broken = np.array([_is_broken(sample.measured) for sample in samples], dtype=bool)
+    broken = np.array([sample.measured.broken for sample in samples], dtype=bool)
     last_s = max(sample.sent_s + sample.measured.end_s for sample in samples)
     return RunColumns(
         ttft_s=times(lambda m: _on_the_wire(m, m.first_answer_s)),
@@ -118,11 +118,6 @@ def run_columns(samples: Sequence[Sample], refusals: Collection[int] = (429,)) -
         cost_pusd=sum(sample.cost_pusd for sample, ok in zip(samples, served, strict=True) if ok),
         failed=broken & ~refused,
     )
-
-
-def _is_broken(measured: Measurement) -> bool:
-    """Whether the service answered with an error of its own."""
-    return measured.outcome == "failed" and (measured.code or 0) >= 500
 
 
 def _on_the_wire(measured: Measurement, at_s: float | None) -> float | None:

@@ -1,8 +1,9 @@
 """When to stop climbing: the rules by which a ladder of concurrency ends before it hurts anybody.
 
-A rung is the calls made while a number of them were kept in flight. The ladder ends when the service refuses,
-when it fails too often, or when more calls in flight only wait longer: where latency grows in proportion to
-the load, throughput no longer does (Little's law).
+A rung is the calls made while a number of them were kept in flight. The ladder ends when the service refuses
+or fails surely more often than a share that a shared service may have at any load, or when more calls in
+flight only wait longer: where latency grows in proportion to the load, throughput no longer does (Little's
+law).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import binom, t
 
-from calibration.intervals import LEVEL, of_share
+from calibration.intervals import LEVEL
 from calibration.samples import Sample
 
-MAX_REFUSED = 3
-MAX_ERROR_SHARE = 0.05
+MAX_LOST_SHARE = 0.05  # of the calls of a rung
+_MIN_LOST = 3  # fewer are no share
+_BY_CHANCE = 0.001  # chance of so many at that share; small, for it is asked after every call
 _MAX_VOID_SHARE = 0.5  # of calls whose times the prober itself has spoilt
 _SATURATED = 0.8  # elasticity of latency in load; 1: nothing is gained by a further call in flight
 _MIN_CALLS = 8
@@ -27,12 +29,11 @@ def reason_to_stop(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
     if not rungs:
         return None
     top = max(rungs)
-    refused = sum(sample.measured.outcome == "throttled" for sample in rungs[top])
-    if refused >= MAX_REFUSED:
-        return f"{refused} refusals with {top} in flight"
-    broken = sum(sample.measured.outcome in ("failed", "timed_out", "cut") for sample in rungs[top])
-    if broken and of_share(broken, len(rungs[top]))[0] > MAX_ERROR_SHARE:
-        return f"{broken} of {len(rungs[top])} calls failed with {top} in flight"
+    calls = [sample.measured.outcome for sample in rungs[top]]
+    for many, outcomes in (("refused", ("throttled",)), ("failed", ("failed", "timed_out", "cut"))):
+        lost = sum(outcome in outcomes for outcome in calls)
+        if lost >= _MIN_LOST and binom.sf(lost - 1, len(calls), MAX_LOST_SHARE) < _BY_CHANCE:
+            return f"{lost} of {len(calls)} calls {many} with {top} in flight"
     spoilt = sum((sample.void or "").startswith("prober") for sample in rungs[top])
     if len(rungs[top]) >= _MIN_CALLS and spoilt > _MAX_VOID_SHARE * len(rungs[top]):
         return f"the prober itself was late for {spoilt} of {len(rungs[top])} calls with {top} in flight"

@@ -1,5 +1,6 @@
 """What else calls come to: the share that failed, and the share refused for no limit of the caller's.
 
+A call failed where the service said so (5xx), did not reply, or broke the reply off (`Measurement.broken`).
 A limit refuses by what was used before, so its refusals belong to the endpoint that has it
 (`quota_discovery`); what is left over is luck, and belongs to the model's profile.
 """
@@ -52,7 +53,7 @@ def outcome_law(samples: Sequence[Sample], model: str, window_s: float = WINDOW_
         limit = limit_of(seen, window_s)[0]
     except InputError:
         limit = None
-    failed = sum(s.measured.outcome == "failed" and (s.measured.code or 0) >= 500 for s in mine)
+    failed = sum(s.measured.broken for s in mine)
     counts = {"failed_share": failed, "refused_share": int(np.sum(unexplained(seen, limit, window_s)))}
     ends = {name: of_share(count, len(mine)) for name, count in counts.items()}
     return OutcomeLaw(failed / len(mine), counts["refused_share"] / len(mine), len(mine), ends)

@@ -68,6 +68,11 @@ class Measurement:
     server_s: float | None = None
     billed: bool = True
 
+    @property
+    def broken(self) -> bool:
+        """Whether the service failed it: an error of its own (5xx), no reply at all, or not to its end."""
+        return self.outcome == "cut" or (self.outcome == "failed" and (self.code or 500) >= 500)
+
 
 @dataclass(frozen=True)
 class Sample:

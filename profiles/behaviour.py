@@ -138,7 +138,8 @@ class Latency(Provenance):
 class Outcomes(Provenance):
     """What else a call may come to, as shares of the calls sent in one measuring run, with exact intervals.
 
-    ``failed_share``: answered with a 5xx. ``refused_share``: with a 429 that no limit of the caller explains.
+    ``failed_share``: answered with a 5xx, not at all, or not to the end. ``refused_share``: answered with a
+    429 that no limit of the caller explains.
     """
 
     failed_share: Share = 0.0

@@ -71,6 +71,13 @@ class Noise:
     slow_factor: float = 3.5
     slow_pace: float = 1.0  # times longer a slow call decodes
 
+    def means(self):
+        """Expected factors of prefill and pace."""
+        body = 1.0 if self.body == "gamma" else math.exp(self.sigma**2 / 2)
+        slow = self.slow_factor * (3.5 / 2.5 if self.slow == "pareto" else math.exp(0.3**2 / 2))
+        first = body * (1 + self.slow_share * (slow - 1))
+        return first, math.exp(self.pace_sigma**2 / 2) * (1 + self.slow_share * (self.slow_pace - 1))
+
     def draw(self, rng):
         z = rng.gauss(0, 1)
         first = math.exp(self.sigma * z)
@@ -104,6 +111,7 @@ class Service:
     answer_spread: float = 0.35
     failures: float = 0.0
     no_room: float = 0.0  # share refused for no limit of the caller's
+    cuts: float = 0.0  # share whose stream breaks off halfway through the answer
 
     def __post_init__(self):
         self.rng, self.in_flight, self.asked = random.Random(self.seed), 0, 0
@@ -135,6 +143,9 @@ class Service:
         if self.rng.random() < self.failures:
             await asyncio.sleep(0.05)
             return Measurement("failed", end_s=0.05, code=503, status="UNAVAILABLE", billed=False)
+        breaks = self.cuts > 0 and self.rng.random() < self.cuts
+        if breaks:
+            answer = 1 + answer // 2
         self.in_flight += 1
         try:
             marks = await self.serve(prompt, thoughts, answer, luck, loop)
@@ -147,7 +158,8 @@ class Service:
         head = Totals(thoughts, min(CHUNK, answer))
         whole = Totals(thoughts, answer)
         chunks = 1 + math.ceil(max(0, answer - CHUNK) / CHUNK)
-        return Measurement("ok", 0.0, first, first, last, last, head, head, whole, prompt, 0, chunks, "STOP")
+        seen = (0.0, first, first, last, last, head, head, whole, prompt, 0, chunks)
+        return Measurement("cut", *seen) if breaks else Measurement("ok", *seen, "STOP")
 
     def slower(self):
         """Times longer a chunk takes beside the present load."""
@@ -161,17 +173,22 @@ class Service:
         first = (self.base_s + prompt * self.per_input_token_s) * luck[0] * (1 + self.prefill_load * others)
         await asyncio.sleep(first)
         pace = self.per_token_s * luck[1]
-        left = thoughts
-        while left > 0:
-            part = min(CHUNK, left)
-            await asyncio.sleep(part * pace * (met if self.at_admission else self.slower()))
-            left -= part
-        began, left = loop.time(), answer - min(CHUNK, answer)
-        while left > 0:
-            part = min(CHUNK, left)
-            await asyncio.sleep(part * pace * (met if self.at_admission else self.slower()))
-            left -= part
+        if self.at_admission or not any(self.pace_load):
+            await asyncio.sleep(thoughts * pace * met)
+            began = loop.time()
+            await asyncio.sleep((answer - min(CHUNK, answer)) * pace * met)
+            return began, loop.time()
+        await self.decode(thoughts, pace)
+        began = loop.time()
+        await self.decode(answer - min(CHUNK, answer), pace)
         return began, loop.time()
+
+    async def decode(self, left, pace):
+        """A chunk after the other, each at the pace of its moment."""
+        while left > 0:
+            part = min(CHUNK, left)
+            await asyncio.sleep(part * pace * self.slower())
+            left -= part
 
 
 @dataclass

@@ -85,7 +85,7 @@ def test_a_wall_of_refusals_stops_at_the_third(target):
             return await super().__call__(request)
 
     plan, stored, result = climb(target, Refusing())
-    assert "refusals with 4 in flight" in result.ladders["m"]
+    assert "3 of 3 calls refused with 4 in flight" in result.ladders["m"]
     assert 3 <= len(by_rung(plan, stored)[4]) <= 4, "one more was on its way"
     assert 8 not in by_rung(plan, stored)
 
@@ -94,6 +94,14 @@ def test_a_full_machine_ends_the_ladder_once_a_step_has_only_waited(target):
     plan, stored, result = climb(target, Engine(most=2), ladder=(1, 2, 4, 8, 16, 32))
     assert "in proportion to the load" in result.ladders["m"]
     assert max(by_rung(plan, stored)) <= 16
+
+
+def test_a_few_refusals_by_chance_do_not_end_the_ladder(target):
+    """A shared service that has no room for one call in fifty has none at any load."""
+    plan, stored, result = climb(target, Service(no_room=0.02, failures=0.03, seed=2))
+    assert sum(sample.measured.outcome == "throttled" for sample in stored) >= 3
+    assert set(by_rung(plan, stored)) == {0, *LADDER}
+    assert not result.ladders
 
 
 def test_failures_end_the_ladder_when_they_are_many(target):
@@ -126,7 +134,10 @@ def a_sample(outcome, end_s=1.0):
 def test_rules_by_hand():
     assert reason_to_stop({}) is None
     assert reason_to_stop({2: [a_sample("ok")] * 50 + [a_sample("failed")]}) is None
-    assert reason_to_stop({2: [a_sample("ok")] * 10 + [a_sample("failed")] * 5})
+    for outcome in ("failed", "cut", "throttled"):
+        assert reason_to_stop({2: [a_sample("ok")] * 10 + [a_sample(outcome)] * 5})
+        assert reason_to_stop({2: [a_sample("ok")] * 100 + [a_sample(outcome)] * 5}) is None
+        assert reason_to_stop({2: [a_sample(outcome)] * 2}) is None
     steady = [a_sample("ok", 1.0 + 0.01 * k) for k in range(10)]
     doubled = [a_sample("ok", 2.0 + 0.02 * k) for k in range(10)]
     assert is_saturated({1: steady}) is None

@@ -5,10 +5,12 @@ import pytest
 from other_service import Service, Window
 from virtual_time import in_virtual_time
 
+from calibration.backtest import run_columns
 from calibration.outcome_law import limit_of, outcome_law
 from calibration.plan import Options, make_plan
 from calibration.probe import Limits, Probe
 from calibration.quota_discovery import Attempts, discover, unexplained
+from calibration.samples import Measurement
 from calibration.spend import Ledger
 from profiles.errors import InputError
 
@@ -33,6 +35,17 @@ def test_failures_and_refusals_by_chance_are_counted_with_intervals(target):
     for name in ("failed_share", "refused_share"):
         low, high = law.intervals[name]
         assert low < getattr(law, name) < high
+
+
+def test_a_stream_that_breaks_off_failed_and_a_call_of_ours_that_was_wrong_did_not(target):
+    samples = measured(target, Service(cuts=0.05))
+    cut = sum(sample.measured.outcome == "cut" for sample in samples)
+    assert cut > 10
+    assert outcome_law(samples, "m").failed_share == cut / len(samples)
+    assert run_columns(samples).failed.sum() == cut
+    assert Measurement("failed", status="RemoteProtocolError").broken
+    assert not Measurement("failed", code=400).broken
+    assert not Measurement("blocked").broken
 
 
 def test_what_a_limit_refused_is_not_the_models(target):
