@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import numpy as np
 
 from profiles.schema import Throughput
-from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache, seen_by
+from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache
 from sim.engine.client import Client
 from sim.engine.clock import Clock
 from sim.engine.conduct import conduct_of
@@ -19,11 +18,12 @@ from sim.engine.events import Laws, break_off, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
+from sim.engine.offered import offered
 from sim.engine.spending import CallPrices, Tolls
 from sim.engine.tracked import TrackedClient
 from sim.policies import RoutingPolicy, build_policy
 from sim.policies.base import prepared
-from sim.policies.oracle import Oracle, Truth
+from sim.policies.foresight import Foresight, Truth
 from sim.policies.stale import StaleLevel
 from sim.policies.view import EndpointFacts, EndpointView, Level, MediaTokens, Requests, System
 from sim.quality.abilities import by_request
@@ -43,7 +43,7 @@ from sim.stations.eventful import attend
 from sim.stations.live import LiveStation
 from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
-from sim.stations.prompts import Prompts, counted, prompts_at
+from sim.stations.prompts import Prompts, counted
 from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
@@ -159,22 +159,27 @@ def _client(world: World, load: Workload, clock: Clock, requests: Requests, *, r
 def _ready(
     policy: RoutingPolicy, load: Workload, world: World, system: System, stations: dict[str, Station]
 ) -> RoutingPolicy:
-    """The policy as it goes into the run; an oracle is told the truth first."""
-    if isinstance(policy, Oracle):
+    """The policy as it goes into the run; who foresees is told the truth first."""
+    if isinstance(policy, Foresight):
         services = {name: station.services.columns[0] for name, station in stations.items()}
         prompts = {name: station.prompts for name, station in stations.items()}
         able = by_request(world.scenario, world.catalog, load)
-        return policy.foresee(Truth(load, services, prompts, able), system)
+        chains = {name: _chain(station) for name, station in stations.items()}
+        return policy.foresee(Truth(load, services, prompts, able, chains), system)
     return prepared(policy, world.scenario.classes, system)
 
 
+def _chain(station: Station) -> tuple[str, ...]:
+    names = [station.name]
+    while station.then is not None:
+        station = station.then
+        names.append(station.name)
+    return tuple(names)
+
+
 def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
-    classes = site.scenario.classes
-    levels = tuple(classes[name].thinking_level for name in site.load.class_names)
-    prompts = prompts_at(place.spec, site.load, classes, place.model, place.name)
-    text = seen_by(place, as_read_at(place.spec, site.load))
-    load = counted(text, prompts)
-    services = Services(partial(laws.draw, place, load, levels))
+    here = offered(place, site.load, site.scenario.classes, laws)
+    prompts, load, services = here.prompts, here.load, Services(here.draw)
     common = (place.name, index, site.clock, site.client, services)
     if isinstance(place.spec, ResponseCache):
         station: Station = MemoryStation(*common)
@@ -191,7 +196,7 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
         give_load(station, place.load_law, site.clock)
     station.prompts = prompts
     station.too_long = too_long(place.model, load)
-    give_cache(station, place, text, laws)  # what prompts begin with is text
+    give_cache(station, place, here.text, laws)  # what prompts begin with is text
     return station
 
 

@@ -48,11 +48,11 @@ def give_cache(station: Station, place: Place, load: Workload, laws: Laws) -> No
     if spec is None:
         return
     assert isinstance(station, Remembering)  # build.py makes one where there is a cache
-    station.remember(_cache(spec, place, load), Savings(partial(_saved_s, place, load, laws)))
+    station.remember(_cache(spec, place, load), Savings(partial(saved_s, place, load, laws)))
 
 
-def _saved_s(place: Place, load: Workload, laws: Laws, column: int) -> Floats:
-    """Seconds a token found saves the services of a column, which may follow a law of an event."""
+def saved_s(place: Place, load: Workload, laws: Laws, column: int) -> Floats:
+    """Seconds that a token found saves the services of a column, which may follow a law of an event."""
     k, law = divmod(column, len(laws.kinds))
     model, factor = laws.kinds[law]
     own_law = place.spec.latency is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sim.audit.checks import audit
 from sim.engine.run import pinned, simulate_world, with_inputs
+from sim.experiments.bounds import best_of
 from sim.money.costs import bill
 from sim.outcome.summary import RunResult, reduce_run
 from sim.policies.files import load_policy_file, loaded_files
@@ -25,9 +26,12 @@ class Task:
     world: int
     replication: int
     inputs: int | None = None  # the replication whose draw of the ranges it takes; None: its own
+    draws: int = 0  # services of each request at an endpoint that its bounds look at; 0: no bounds
 
 
-def run_replication(world: World, replication: int, inputs: int | None = None) -> tuple[RunResult, Records]:
+def run_replication(
+    world: World, replication: int, inputs: int | None = None, draws: int = 0
+) -> tuple[RunResult, Records]:
     """Simulate, bill, audit and reduce one replication, with the ranges as replication ``inputs`` draws them.
 
     Raises `sim.audit.checks.AuditError` when the run does not add up: a failed audit is a failed run.
@@ -36,7 +40,10 @@ def run_replication(world: World, replication: int, inputs: int | None = None) -
     records = simulate_world(world, replication)
     charged = bill(records, world.scenario, world.catalog)
     checked = audit(records, world.scenario, world.catalog, charged)
-    return reduce_run(records, charged, checked, world.scenario, world.catalog), records
+    result = reduce_run(records, charged, checked, world.scenario, world.catalog)
+    if draws:
+        result = replace(result, best=best_of(records, charged, result.costs, world, draws))
+    return result, records
 
 
 def run_tasks(
@@ -54,7 +61,7 @@ def run_tasks(
 def _completed(worlds: Sequence[World], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, RunResult]]:
     if jobs <= 1 or len(tasks) <= 1:
         for index, task in enumerate(tasks):
-            yield index, run_replication(worlds[task.world], task.replication, task.inputs)[0]
+            yield index, run_replication(worlds[task.world], task.replication, task.inputs, task.draws)[0]
         return
     context = multiprocessing.get_context("spawn")  # a fork of a threaded parent may hang
     workers = min(jobs, len(tasks))
@@ -80,4 +87,4 @@ def _remember(worlds: tuple[World, ...], policy_files: tuple[str, ...]) -> None:
 
 
 def _run(task: Task) -> RunResult:
-    return run_replication(_worlds[task.world], task.replication, task.inputs)[0]
+    return run_replication(_worlds[task.world], task.replication, task.inputs, task.draws)[0]

@@ -36,7 +36,7 @@ class Reasoning:
 
 
 def reasons_by_class(world: World) -> dict[str, tuple[Reasoning, ...]]:
-    """Reasons for the first requests of each class; empty for a bound, which knows what no policy does."""
+    """Reasons for the first requests of each class; empty for foresight, which knows what no policy does."""
     policy = build_policy(world.scenario.routing, world.scenario.routable)
     if hasattr(policy, "foresee"):
         return {}

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sim.experiments.recommend import Requirement, requirements
-from sim.experiments.study import StudyRun, difference_of, figure, with_doubt
-from sim.outcome.basis import Basis
-from sim.outcome.stats import Estimate, sorted_quantile
+from sim.experiments.study import StudyRun, difference_of, difference_of_pairs, figure, with_doubt
+from sim.outcome.basis import Arms, Basis, apart, arms_of, widened
+from sim.outcome.stats import Estimate, over_replications, sorted_quantile
 from sim.outcome.summary import RunResult
 
-COMPARISON_SCHEMA = "proflash/comparison/v1"
+COMPARISON_SCHEMA = "proflash/comparison/v2"
 
 # name, unit, and whether less is better
 CRITERIA = (
@@ -40,7 +40,8 @@ class Point:
     compliant: bool  # every requirement is met, none unknown
     dominated_by: tuple[str, ...] | None  # no worse anywhere and better somewhere; None: a figure is unknown
     quality: Basis = field(default=Basis("unknown", 0, None))  # what its adequate share rests on
-    from_best: dict[str, Estimate] = field(default_factory=dict)  # this minus the best possible
+    best: dict[str, Estimate] = field(default_factory=dict)  # what its requests could have had at best
+    from_best: dict[str, Estimate] = field(default_factory=dict)  # each figure less its own
 
     @property
     def on_frontier(self) -> bool | None:
@@ -57,7 +58,17 @@ class Comparison:
     baseline: str
     replications: int
     points: tuple[Point, ...]
-    best: dict[str, Estimate] = field(default_factory=dict)  # what an oracle reaches, figure by figure
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """By figure the best of all points' bounds: no point is beyond it."""
+        less = {name: is_less for name, _, is_less in CRITERIA}
+        found: dict[str, list[float]] = {}
+        for point in self.points:
+            for name, one in point.best.items():
+                if name in less and one.value is not None:
+                    found.setdefault(name, []).append(one.value)
+        return {name: min(values) if less[name] else max(values) for name, values in found.items()}
 
     def to_json(self) -> str:
         """One JSON document; unknown figures are null."""
@@ -65,21 +76,16 @@ class Comparison:
         return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def comparison(runs: Mapping[str, StudyRun], best: Mapping[str, StudyRun | None] | None = None) -> Comparison:
-    """What `sim.experiments.study.compare` ran, judged. The frontier is that of the point estimates.
-
-    ``best`` are the oracles of `sim.experiments.bounds`, by the figure that each of them makes the best of.
-    """
-    known = {name: run for name, run in (best or {}).items() if run is not None}
+def comparison(runs: Mapping[str, StudyRun]) -> Comparison:
+    """What `sim.experiments.study.compare` ran, judged. The frontier is that of the point estimates."""
     baseline = next(iter(runs.values()))
     figures = {label: figures_of(run) for label, run in runs.items()}
     points = tuple(
-        _point(label, run, baseline, figures[label], dominators(label, figures), known)
+        _point(label, run, baseline, figures[label], dominators(label, figures))
         for label, run in runs.items()
     )
     first = baseline.summary
-    reached = {name: figures_of(run)[name] for name, run in known.items()}
-    return Comparison(COMPARISON_SCHEMA, first.scenario, points[0].label, first.replications, points, reached)
+    return Comparison(COMPARISON_SCHEMA, first.scenario, points[0].label, first.replications, points)
 
 
 def figures_of(run: StudyRun) -> dict[str, Estimate]:
@@ -121,7 +127,6 @@ def _point(
     baseline: StudyRun,
     figures: dict[str, Estimate],
     dominated_by: tuple[str, ...] | None,
-    best: Mapping[str, StudyRun],
 ) -> Point:
     scenario = run.world.scenario
     asked = requirements(run.summary, scenario)
@@ -135,7 +140,8 @@ def _point(
         compliant=all(requirement.met for requirement in asked),
         dominated_by=dominated_by,
         quality=run.summary.total.quality,
-        from_best={name: _difference(run, oracle, name) for name, oracle in best.items()},
+        best=_best(run),
+        from_best=_from_best(run),
     )
 
 
@@ -159,6 +165,46 @@ def _difference(run: StudyRun, other: StudyRun, name: str) -> Estimate:
     unit = next(unit for each, unit, _ in CRITERIA if each == name)
     found = difference_of(run, other, partial(_figure, name=name), unit)
     return with_doubt(found, run, other) if name == "adequate_share" else found
+
+
+_BOUNDS = {  # figure bounded: which `Best` bounds it, and its unit
+    "usd_per_month": ("usd_per_month", "USD/month"),
+    "e2e_p95_s": ("e2e_p95_s", "s"),
+    "adequate_share": ("adequate_share", "share"),
+    "one_call": ("adequate_share", "share"),
+}
+
+
+def _best(run: StudyRun) -> dict[str, Estimate]:
+    """The mean of each bound over the replications; nothing where they were not asked for."""
+    found = [one.best for one in run.results if one.best is not None]
+    if not found:
+        return {}
+    why = "it would have to know what is unknown"
+    return {
+        name: over_replications([getattr(one, name) for one in found], unit, why)
+        for name, (_, unit) in _BOUNDS.items()
+    }
+
+
+def _from_best(run: StudyRun) -> dict[str, Estimate]:
+    """Each figure less its bound, replication by replication; `one_call` is that of the adequate share."""
+    if any(one.best is None for one in run.results):
+        return {}
+    found = {}
+    for name, (of, unit) in _BOUNDS.items():
+        pairs = [(_figure(one, of), getattr(one.best, name)) for one in run.results]
+        gap = difference_of_pairs(pairs, unit)
+        found[name] = (
+            widened(gap, apart(run.arms, _arms_of_bound(run, name))) if of == "adequate_share" else gap
+        )
+    return found
+
+
+def _arms_of_bound(run: StudyRun, name: str) -> dict[str, Arms]:
+    requests = [one.measures.total.counts.requests for one in run.results]
+    which = "one_call_rested" if name == "one_call" else "rested"
+    return arms_of(requests, [getattr(one.best, which) for one in run.results])
 
 
 def _figure(result: RunResult, name: str) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from profiles.catalog import Catalog
 from sim.engine.run import simulate_world
+from sim.experiments.bounds import services_looked_at
 from sim.experiments.executors import Progress, Task, run_tasks
 from sim.inputs import drawn_inputs
 from sim.luck import Luck
@@ -28,6 +29,12 @@ class StudyRun:
     world: World
     summary: Summary
     results: tuple[RunResult, ...]
+
+    @property
+    def arms(self) -> dict[str, Arms]:
+        """By evaluation result, how far the share of adequate answers moves with it."""
+        totals = [result.measures.total for result in self.results]
+        return arms_of([total.counts.requests for total in totals], [total.rested for total in totals])
 
     def records(self, replication: int = 0) -> Records:
         """The rows of one replication, simulated again: the same seed gives the same bytes."""
@@ -56,18 +63,21 @@ def compare(
     jobs: int = 1,
     progress: Progress | None = None,
     catalog: Catalog | None = None,
+    bounds: bool = False,
 ) -> dict[str, StudyRun]:
     """Run the scenario under each routing. All meet the same arrivals, lengths and noise.
 
-    Where inputs are ranges each draw of them is run once more with other luck, to tell the two kinds of
-    spread apart: that takes twice as long.
+    ``bounds``: work out, too, the best that the requests of each run could have had. Where inputs are ranges
+    each draw of them is run once more with other luck, to tell the two kinds of spread apart: that takes
+    twice as long.
     """
     worlds = [
         resolve(scenario.model_copy(update={"routing": dict(routing)}), catalog)
         for routing in routings.values()
     ]
     n = scenario.replications
-    tasks = [Task(world, replication) for world in range(len(worlds)) for replication in range(n)]
+    draws = services_looked_at(routings.values()) if bounds else 0
+    tasks = [Task(world, k, draws=draws) for world in range(len(worlds)) for k in range(n)]
     if scenario.uncertain:
         tasks += [Task(world, n + k, inputs=k) for world in range(len(worlds)) for k in range(n)]
     results = run_tasks(worlds, tasks, jobs, progress)
@@ -118,20 +128,20 @@ def differences(run: StudyRun, baseline: StudyRun) -> dict[str, Estimate]:
 
 def with_doubt(found: Estimate, run: StudyRun, baseline: StudyRun) -> Estimate:
     """A difference of adequate shares with the doubt of the evaluation results that both rest on."""
-    one, other = (_arms(each) for each in (run, baseline))
-    return widened(found, apart(one, other))
-
-
-def _arms(run: StudyRun) -> dict[str, Arms]:
-    totals = [result.measures.total for result in run.results]
-    return arms_of([total.counts.requests for total in totals], [total.rested for total in totals])
+    return widened(found, apart(run.arms, baseline.arms))
 
 
 def difference_of(
     run: StudyRun, baseline: StudyRun, of: Callable[[RunResult], float | None], unit: str
 ) -> Estimate:
     """The paired difference of one figure; replications in which either is unknown are left out."""
-    pairs = [(of(a), of(b)) for a, b in zip(run.results, baseline.results, strict=True)]
+    return difference_of_pairs(
+        [(of(a), of(b)) for a, b in zip(run.results, baseline.results, strict=True)], unit
+    )
+
+
+def difference_of_pairs(pairs: Sequence[tuple[float | None, float | None]], unit: str) -> Estimate:
+    """The mean of first less second, pair by pair; pairs of which either is unknown are left out."""
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     if not known:
         return Estimate.unknown(unit, "unknown in one of the two")

@@ -287,11 +287,12 @@ def _rested(rows: _Rows, label: Labels, k: int) -> list[dict[str, Rested]]:
     """By slice, the answers that rest on each evaluation result."""
     found: list[dict[str, Rested]] = [{} for _ in range(k)]
     for one in rows.doubts:
-        name = f"{one.result.model} on {one.result.task_type}"
         answers = _tally(label, k, (one.fall != 0) | (one.rise != 0))
         falls, rises = _tally(label, k, one.fall), _tally(label, k, one.rise)
         for i in np.flatnonzero(answers):
-            found[i][name] = Rested(one.result.n, int(answers[i]), float(falls[i]), float(rises[i]))
+            found[i][one.result.label] = Rested(
+                one.result.n, int(answers[i]), float(falls[i]), float(rises[i])
+            )
     return found
 
 

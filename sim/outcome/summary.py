@@ -25,6 +25,7 @@ from sim.money.costs import Costs, costs
 from sim.money.months import fixed_per_month
 from sim.money.savings import Savings, savings
 from sim.outcome.basis import Basis, arms_of, basis_of, widened_share
+from sim.outcome.best import Best
 from sim.outcome.jobs import JobSummary, summarise_jobs
 from sim.outcome.live_sessions import LiveUse
 from sim.outcome.load_summary import LoadSummary, load_summary
@@ -66,6 +67,7 @@ class RunResult:
     savings: Savings | None = None
     live: dict[str, LiveUse] = field(default_factory=dict)
     refusals: dict[Key, int] = field(default_factory=dict)
+    best: Best | None = None  # bounds of its figures, where a comparison asks for them
 
 
 def reduce_run(records: Records, bill: Bill, audit: Audit, scenario: Scenario, catalog: Catalog) -> RunResult:

@@ -93,7 +93,8 @@ def build_policy(routing: Mapping[str, Any], endpoints: Mapping[str, object] | N
     for block in _blocks(built):
         inner = build_policy(block, endpoints)
         if hasattr(inner, "foresee"):
-            raise InputError(f"routing.of: {block['policy']!r} is a bound, it cannot stand inside {name!r}")
+            what = f"{block['policy']!r} knows the future, it cannot stand inside {name!r}"
+            raise InputError(f"routing.of: {what}")
     return built
 
 

@@ -39,12 +39,18 @@ def abilities(scenario: Scenario, catalog: Catalog) -> dict[str, float | None]:
 
 def by_request(scenario: Scenario, catalog: Catalog, load: Workload) -> Mapping[str, Floats]:
     """The ability that each endpoint has for each request of a load; NaN where it is unknown."""
-    found = {}
-    for name, known in abilities(scenario, catalog).items():
-        ability = found[name] = np.full(len(load), np.nan if known is None else known)
-        model = scenario.endpoints[name].model
-        if model is not None and scenario.evaluations is not None:
-            own = catalog.model(model, scenario.prices_on).name
-            for rows, fitted in measured(scenario, catalog, load, own):
-                ability[rows] = fitted
-    return found
+    return {
+        name: of_model(endpoint.model, scenario, catalog, load)
+        for name, endpoint in scenario.endpoints.items()
+    }
+
+
+def of_model(model: str | None, scenario: Scenario, catalog: Catalog, load: Workload) -> Floats:
+    """The ability of a model for each request: as evaluations say, else the catalogue's; NaN is unknown."""
+    profile = None if model is None else catalog.model(model, scenario.prices_on)
+    known = None if profile is None else profile.quality.ability.value
+    ability = np.full(len(load), np.nan if known is None else known)
+    if profile is not None and scenario.evaluations is not None:
+        for rows, fitted in measured(scenario, catalog, load, profile.name):
+            ability[rows] = fitted
+    return ability

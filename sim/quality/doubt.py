@@ -6,7 +6,7 @@ end moves the ability it gives, and with it the chance of every answer that rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,13 @@ class Doubt:
     rise: Floats  # 0 or more
 
 
-def doubts(records: Records, scenario: Scenario, catalog: Catalog, chance: Floats) -> Iterator[Doubt]:
-    """Those of all results that an answer rests on; ``chance`` is what `chances` says of the records."""
+Chances = Callable[[Records, Scenario, Catalog, Mapping[str, Floats] | None], Floats]
+
+
+def doubts(
+    records: Records, scenario: Scenario, catalog: Catalog, chance: Floats, of: Chances = chances
+) -> Iterator[Doubt]:
+    """Those of all results that an answer rests on; ``chance`` is what ``of`` says of the records."""
     results = evaluations_of(scenario, catalog)
     able = by_request(scenario, catalog, records.workload) if results else {}
     for one in results:
@@ -46,7 +51,7 @@ def doubts(records: Records, scenario: Scenario, catalog: Catalog, chance: Float
                 name: np.where(rows, fitted, own) if _serves(scenario, catalog, name, one) else own
                 for name, own in able.items()
             }
-            ends.append(chances(records, scenario, catalog, moved) - chance)
+            ends.append(of(records, scenario, catalog, moved) - chance)
         if any(end.any() for end in ends):
             yield Doubt(one, ends[0], ends[1])
 

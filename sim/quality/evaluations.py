@@ -43,6 +43,11 @@ class Evaluation:
     passed: int
 
     @property
+    def label(self) -> str:
+        """Whose result on what, in words."""
+        return f"{self.model} on {self.task_type}"
+
+    @property
     def share(self) -> float:
         """The share that passed; inside 0 and 1."""
         if 0 < self.passed < self.n:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
-from sim.outcome.response_origins import origins
-from sim.quality.abilities import adequate_chance, by_request
+from sim.quality.abilities import adequate_chance, by_request, of_model
+from sim.quality.reachable import answered_by
 from sim.quality.verdicts import believed, cascade_of, verdicts
 from sim.records import Outcome, Records, judged
 from sim.scenario.spec import Scenario
@@ -30,7 +30,7 @@ def chances(
     ``moved`` are other abilities to judge the same answers, and the verdicts that were given, by.
     """
     load = records.workload
-    cascade, place = cascade_of(scenario), _answered_by(records, scenario)
+    cascade, place = cascade_of(scenario), answered_by(records, scenario)
     served = records.requests.outcome == Outcome.SERVED
     found = np.zeros(len(load))
     for index, (name, ability) in enumerate(by_request(scenario, catalog, load).items()):
@@ -50,12 +50,6 @@ def chances(
     return found
 
 
-def _answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
-    """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
-    front = [k for k, name in enumerate(records.endpoint_names) if name == scenario.front]
-    return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
-
-
 def _after_switches(
     ability: Floats, records: Records, scenario: Scenario, catalog: Catalog, name: str, index: int
 ) -> Floats:
@@ -63,10 +57,11 @@ def _after_switches(
     models = models_over_time(timeline(scenario, records.workload.luck), name, scenario.endpoints[name].model)
     if models.constant:
         return ability
-    profiles = [catalog.model(str(model), scenario.prices_on) for model in models.values]
-    known = [profile.quality.ability.value for profile in profiles]
     a, found = records.attempts, ability.copy()
     rows = np.flatnonzero((a.endpoint == index) & (a.outcome == Outcome.SERVED))
     step = np.searchsorted(models.at_s, a.begin_s[rows], side="right")
-    found[a.request[rows]] = np.array([np.nan if one is None else one for one in known])[step]
+    for k, model in enumerate(models.values):
+        if model != scenario.endpoints[name].model:
+            who = a.request[rows[step == k]]
+            found[who] = of_model(model, scenario, catalog, records.workload)[who]
     return found

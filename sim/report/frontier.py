@@ -31,18 +31,17 @@ def frontier_figure(found: Comparison, theme: Theme = "light") -> go.Figure:
         _mark_best(figure, found, name, column, ink.text)
     lay_out(figure, ink, right=20)
     figure.update_layout(showlegend=True, legend=LEGEND)
-    said = ["Dotted: the best of one call a request, by oracles that know the future."] if found.best else []
+    said = ["Dotted: the best possible, by oracles that know every draw."] if found.bounds else []
     return describe(figure, " ".join([*said, *(_said(point) for point in found.points)]))
 
 
 def _mark_best(figure: go.Figure, found: Comparison, name: str, column: int, colour: str) -> None:
-    """Lines at the least cost and the best of the other figure that any routing could reach."""
+    """Lines at the least cost and the best of the other figure: no point is beyond them."""
     line = {"dash": "dot", "width": 1, "color": colour}
-    cost, other = (found.best.get(each) for each in ("usd_per_month", name))
-    if cost is not None and cost.value is not None:
-        figure.add_vline(x=cost.value, line=line, row=1, col=column)
-    if other is not None and other.value is not None:
-        figure.add_hline(y=other.value, line=line, row=1, col=column)
+    if (cost := found.bounds.get("usd_per_month")) is not None:
+        figure.add_vline(x=cost, line=line, row=1, col=column)
+    if (other := found.bounds.get(name)) is not None:
+        figure.add_hline(y=other, line=line, row=1, col=column)
 
 
 def _marker(point: Point, name: str, colour: str, ring: str, *, first: bool) -> go.Scatter:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import strategies as st
+from routes import filtered, routings, wrapped
 from small import constant, exponential, instances, payg, request_class, scenario
 
 FLASH, PRO = "gemini-3.8-flash", "gemini-3.1-pro-preview"
 
+EVALUATIONS = str(Path(__file__).with_name("evaluations.csv"))
 ASSUMED = {"model": FLASH, "unit": "output_audio", "low": 1.0, "high": 9.0}
 
 laws = st.one_of(
@@ -155,6 +159,9 @@ batch = st.fixed_dictionaries(
 memory = st.fixed_dictionaries(
     {"buy": st.just("response_cache"), "entries": st.integers(1, 20), "ttl_s": st.sampled_from([2.0, 1e6])}
 )
+judges = st.tuples(st.one_of(model_payg, provisioned), st.sampled_from([{}, {"prompt_tokens": 900}])).map(
+    lambda found: {k: v for k, v in found[0].items() if k != "context_cache"} | {"judges": found[1]}
+)
 endpoints = st.one_of(own_instances, explicit_payg, model_payg, provisioned, batch, managed)
 
 lengths = st.one_of(
@@ -223,7 +230,7 @@ clients = st.fixed_dictionaries(
             {
                 "base_s": st.sampled_from([0.0, 0.5]),
                 "cap_s": st.sampled_from([0.0, 4.0, 60.0]),
-                "jitter": st.sampled_from(["full", "equal", "none", "exponential"]),
+                "jitter": st.sampled_from(["full", "equal", "none", "exponential", "decorrelated", "added"]),
                 "honour_retry_delay": st.booleans(),
             }
         ),
@@ -233,13 +240,22 @@ clients = st.fixed_dictionaries(
         "connect_timeout_s": st.sampled_from([0.125, 2.0]),
         "cancel_on_abandon": st.booleans(),
         "max_in_flight": st.integers(1, 4),
-        "pacing": st.just({"e0": {"rpm": 40, "input_tpm": 50_000}}),
+        "pacing": st.sampled_from(
+            [
+                {"e0": {"rpm": 40, "input_tpm": 50_000}},
+                {"e0": {"rpm": 30, "burst_share": 0.5, "stale_s": 4.0}},
+                {"e0": {"input_tpm": 9_000}},
+            ]
+        ),
         "queue": st.fixed_dictionaries(
             {"order": st.sampled_from(["fifo", "priority"]), "limit": st.one_of(st.none(), st.integers(0, 3))}
         ),
         "propagate_deadline": st.booleans(),
-        "retry_budget": st.just({"share": 0.3}),
-        "circuit_breaker": st.just({"failures": 2, "open_s": 3.0}),
+        "retry_budget": st.sampled_from([{"share": 0.3}, {"share": 0.0, "saved": 2.0}]),
+        "circuit_breaker": st.sampled_from(
+            [{"failures": 2, "open_s": 3.0}, {"failures": 1, "open_s": 1.0, "probes": 3}]
+        ),
+        "preset": st.sampled_from(["google-genai", "google-genai-retries", "careful"]),
         "adaptive_throttle": st.just({"k": 1.5, "window_s": 20.0}),
     },
 )
@@ -275,7 +291,8 @@ def events(draw, names, kinds, shops, switches=True):
     """One event that may name any endpoint or class."""
     by_law = [name for name in names if shops[name]["buy"] == "payg" and "model" in shops[name]]
     switchable = [name for name in by_law if "context_cache" not in shops[name]]
-    some = st.one_of(st.none(), st.lists(st.sampled_from(names), min_size=1, unique=True))
+    served = [name for name, shop in shops.items() if shop["buy"] != "response_cache"]
+    some = st.one_of(st.none(), st.lists(st.sampled_from(served), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
     fields = {
         "outage": {
@@ -315,69 +332,6 @@ def events(draw, names, kinds, shops, switches=True):
     return event
 
 
-def holds(reserved):
-    """What is waited for: the second minute's hours, or a reservation if there is one."""
-    hours = {"opens": st.just("00:01"), "closes": st.just("00:02"), "spread_s": st.sampled_from([0.0, 30.0])}
-    more = {"margin_s": st.sampled_from([0.0, 3.0]), "at_most_s": st.sampled_from([9.0, 86_400.0])}
-    if not reserved:
-        return st.fixed_dictionaries(hours, optional=more)
-    into = {"into": st.sampled_from(reserved), "fill_to": st.sampled_from([0.3, 1.0])}
-    return st.one_of(
-        st.fixed_dictionaries(hours, optional=more),
-        st.fixed_dictionaries(into, optional=more | {"at_share": st.sampled_from([0.1, 0.5])}),
-        st.fixed_dictionaries(hours | into, optional=more),
-    )
-
-
-@st.composite
-def wrapped(draw, routing, shops, able):
-    """A routing, or the same hedged, held, or in a cascade, which needs endpoints of known ability."""
-    kind = draw(st.sampled_from(["plain", "hedged", "hold", "cascade"][: 4 if able else 3]))
-    timed = not any(
-        shop.keys() & {"batching", "preemptive"} or shop["buy"] == "batch" for shop in shops.values()
-    )
-    if kind == "plain":
-        return routing
-    if kind == "hold":
-        return {
-            "policy": "hold",
-            "of": routing,
-            **draw(holds([name for name, shop in shops.items() if shop["buy"] == "provisioned"])),
-        }
-    more = {"to": draw(st.sampled_from(list(shops)))}
-    if kind == "cascade":
-        more |= {"precision": 0.9, "recall": draw(st.sampled_from([0.0, 0.5, 1.0]))}
-        more |= {"keep": draw(st.booleans()), "verifier": draw(st.sampled_from([None, exponential(0.5)]))}
-    else:
-        more |= {"budget_share": draw(st.sampled_from([0.1, 1.0])), "cancel": draw(st.booleans())}
-        more |= {"wins": draw(st.sampled_from(["whole_answer", "first_token"]))} if timed else {}
-        more |= draw(st.sampled_from([{"after_s": 0.4}, {"after_percentile": 0.5, "window": 20}]))
-    return {"policy": kind, "of": routing, **more}
-
-
-@st.composite
-def routings(draw, names):
-    """Any policy over the given endpoints."""
-    one, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
-    return draw(
-        st.sampled_from(
-            [
-                {"policy": "static", "endpoint": one},
-                {"policy": "static", "by_class": {"c0": one}},
-                {"policy": "split", "weights": dict.fromkeys(names, 1.0)},
-                {
-                    "policy": "spill_over",
-                    "primary": one,
-                    "overflow": other,
-                    "max_queue": 1,
-                    "max_in_flight": 3,
-                },
-                {"policy": "rules", "pro": one, "flash": other},
-            ]
-        )
-    )
-
-
 @st.composite
 def scenarios(draw):
     """A whole scenario."""
@@ -389,10 +343,12 @@ def scenarios(draw):
     for shop in shops.values():
         if scopes and shop["buy"] in ("payg", "provisioned"):
             shop["scopes"] = draw(st.lists(st.sampled_from(sorted(scopes)), unique=True))
-    able = all(shop.get("model") for shop in shops.values())
-    routing = draw(wrapped(draw(routings(names)), shops, able))
+    judge = draw(st.sampled_from([None, "judge"]))
+    routing = draw(wrapped(draw(filtered(draw(routings(names)), names)), shops, judge))
     if draw(st.booleans()):
-        routing = draw(wrapped(routing, shops, able)) if routing["policy"] in ("static", "split") else routing
+        routing = draw(wrapped(routing, shops, judge, inside=routing["policy"]))
+    if judge is not None:
+        shops[judge] = draw(judges)
     kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
@@ -407,6 +363,7 @@ def scenarios(draw):
         limits_scopes=scopes,
         events=draw(happenings),
         client=draw(clients),
+        evaluations=draw(st.sampled_from([None, None, EVALUATIONS])),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
         free_allowance_share=draw(st.sampled_from([0.0, 0.3, 1.0])),

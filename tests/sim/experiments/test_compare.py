@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 import sim.policies.base as register
 from profiles.errors import InputError
 from sim.commands.compare_cli import app, asked_routings, read_routing
-from sim.experiments.bounds import best_possible
 from sim.experiments.frontier import CRITERIA, comparison, dominators
 from sim.experiments.study import compare
 from sim.outcome.stats import Estimate
@@ -235,27 +234,34 @@ def test_the_command_compares(tmp_path, scenario, mine, as_json):
 
 
 def test_each_policy_is_shown_its_distance_to_the_best_possible(scenario):
-    """Nobody hinders anybody here, so no policy beats an oracle on what that one minimises."""
-    routings = {"pro": {"policy": "static", "endpoint": "pro"}, "cheapest": {"policy": "cheapest"}}
-    found = comparison(compare(scenario, routings), best_possible(scenario))
-    assert list(found.best) == ["usd_per_month", "e2e_p95_s", "adequate_share"]
+    routings = {
+        "pro": {"policy": "static", "endpoint": "pro"},
+        "cheapest": {"policy": "cheapest"},
+        "cascade": {"policy": "cascade", "precision": 0.9, "recall": 1.0},
+    }
+    found = comparison(compare(scenario, routings, bounds=True))
     for point in found.points:
-        assert list(point.from_best) == list(found.best)
+        assert list(point.from_best) == ["usd_per_month", "e2e_p95_s", "adequate_share", "one_call"]
         for name, gap in point.from_best.items():
-            own, best = point.figures[name].value, found.best[name].value
             if name != "e2e_p95_s":  # a quantile is pooled, its differences are paired
-                assert gap.value == pytest.approx(own - best, abs=1e-6)
-            assert gap.value <= 1e-9 if name == "adequate_share" else gap.value >= -1e-9
-    assert found.points[0].from_best["adequate_share"].value == pytest.approx(0.0)  # Pro is the ablest
-    unpriced = scenario.model_copy(update={"endpoints": {"own": own_instances()}})
-    unpriced = unpriced.model_copy(update={"routing": {"policy": "static", "endpoint": "own"}})
-    assert best_possible(unpriced)["usd_per_month"] is None  # no list price: no bound, not 0
+                own = point.figures["adequate_share" if name == "one_call" else name].value
+                assert gap.value == pytest.approx(own - point.best[name].value, abs=1e-6)
+            if name != "one_call":
+                assert gap.value <= 1e-9 if name == "adequate_share" else gap.value >= -1e-6
+    pro, _, cascade = found.points
+    assert pro.from_best["one_call"].value == pytest.approx(0.0)  # Pro is the ablest
+    assert cascade.from_best["one_call"].value > 0  # who asks twice passes the best of one call
+    assert comparison(compare(scenario, {"pro": routings["pro"]})).points[0].best == {}  # not asked for
 
 
-def own_instances():
-    from sim.scenario.spec import Instances
-
-    return Instances.model_validate({"buy": "instances", "latency": {"kind": "constant", "value": 1.0}})
+def test_an_unknown_price_leaves_the_least_cost_unknown(scenario):
+    law = {"kind": "constant", "value": 1.0}
+    own = scenario.model_dump(mode="json", by_alias=True)
+    own["endpoints"] = {"mine": {"buy": "payg", "latency": law}}
+    own["routing"] = {"policy": "static", "endpoint": "mine"}
+    (point,) = comparison(compare(parse_scenario(own), {"mine": own["routing"]}, bounds=True)).points
+    assert point.best["usd_per_month"].value is None  # not 0
+    assert point.best["adequate_share"].value is None
 
 
 def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):

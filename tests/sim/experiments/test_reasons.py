@@ -18,7 +18,7 @@ MORE = {  # what has no default
     "avoid_preview": {"of": RULES},
     "residency": {"of": RULES, "region": "global"},
     "shed": {"of": RULES, "max_in_flight": [None]},
-    "oracle": {"minimise": "cost"},
+    "foresight": {"minimise": "cost"},
     "defer": {"to": "flash"},
     "hold": {"opens": "20:00", "closes": "06:00"},
 }
@@ -38,7 +38,7 @@ def reasons(routing, **more):
 @pytest.mark.parametrize("name", [n for n in policy_names() if n.islower()])
 def test_every_shipped_policy_gives_a_reason_for_every_class(name):
     found = reasons({"policy": name, **MORE.get(name, {})})
-    if name == "oracle":
+    if name == "foresight":
         assert found == {}
         return
     assert set(found) == set(load_scenario("enterprise_day").classes)

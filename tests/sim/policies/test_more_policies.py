@@ -1,4 +1,4 @@
-"""Choosing by fit, price, speed, load, complexity, budget and error; filters; the oracle's bounds."""
+"""Choosing by fit, price, speed, load, complexity, budget and error; filters; foresight."""
 
 import itertools
 
@@ -285,13 +285,13 @@ def test_the_less_urgent_are_shed_first():
     [
         ({"policy": "avoid_preview", "of": {"policy": "statik"}}, "static"),
         ({"policy": "avoid_preview", "of": {"policy": "static", "endpoint": "nowhere"}}, "nowhere"),
-        ({"policy": "residency", "of": {"policy": "oracle", "minimise": "cost"}}, "bound"),
+        ({"policy": "residency", "of": {"policy": "foresight", "minimise": "cost"}}, "future"),
         ({"policy": "residency", "of": {"policy": "fastest"}, "classes": ["b"]}, "no class 'b'"),
         ({"policy": "shed", "of": {"policy": "fastest"}, "max_in_flight": []}, "bound"),
         ({"policy": "fallback", "chain": []}, "chain"),
         ({"policy": "fallback", "chain": ["pro", "pro"]}, "once"),
         ({"policy": "complexity", "threshold": 0.0, "error_sd": -1.0}, "error_sd"),
-        ({"policy": "oracle", "minimise": "fun"}, "minimise"),
+        ({"policy": "foresight", "minimise": "fun"}, "minimise"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(routing, message):
@@ -325,7 +325,7 @@ def test_calls_to_the_preferred_endpoint_never_outspend_the_budget_by_prediction
     assert (spent <= hourly * (1 + records.workload.arrival_s / 3600.0) + 1).all()
 
 
-# --- bounds ------------------------------------------------------------------------------------
+# --- foresight ------------------------------------------------------------------------------------
 
 RIVALS = [
     {"policy": "static", "endpoint": "pro"},
@@ -338,34 +338,49 @@ RIVALS = [
 
 
 @pytest.mark.parametrize("routing", RIVALS, ids=lambda routing: routing["policy"])
-def test_nobody_beats_the_oracle_on_what_it_minimises(routing):
+def test_nobody_who_calls_once_beats_foresight_on_what_it_minimises(routing):
     rival = run(modelled(routing))
     for criterion, column in (("ttft_s", 0), ("e2e_s", 2)):
-        best = latencies(run(modelled({"policy": "oracle", "minimise": criterion})))[column]
+        best = latencies(run(modelled({"policy": "foresight", "minimise": criterion})))[column]
         assert (best <= latencies(rival)[column]).all()
     spec = modelled(routing, replications=1)
-    both = compare(spec, {"rival": routing, "best": {"policy": "oracle", "minimise": "cost"}})
+    both = compare(spec, {"rival": routing, "best": {"policy": "foresight", "minimise": "cost"}})
     cost = {name: found.results[0].costs.usd_per_month for name, found in both.items()}
     assert cost["best"] <= cost["rival"] * (1 + 1e-12)
-    adequate = compare(spec, {"rival": routing, "best": {"policy": "oracle", "minimise": "inadequacy"}})
+    adequate = compare(spec, {"rival": routing, "best": {"policy": "foresight", "minimise": "inadequacy"}})
     found = {name: one.results[0].measures.total.counts.adequate for name, one in adequate.items()}
     assert found["best"] >= found["rival"] - 1e-9
 
 
 @pytest.mark.parametrize("seed", [2, 3])
 @pytest.mark.parametrize("name", ["enterprise_day", "software_firm"])
-def test_nobody_beats_the_oracle_on_other_seeds_and_shipped_scenarios(name, seed):
+def test_nobody_who_calls_once_beats_foresight_on_other_seeds_and_shipped_scenarios(name, seed):
     changes = [f"seed={seed}", "duration_s=900.0", "replications=1", "client.preset=google-genai"]
     spec = load_scenario(name, changes)
     free = {k: e.model_copy(update={"tier": None, "limits": None}) for k, e in spec.endpoints.items()}
     spec = spec.model_copy(update={"endpoints": free})
     rivals = {one: {"policy": one} for one in ("rules", "cheapest", "fastest")}
-    best = {what: {"policy": "oracle", "minimise": what} for what in ("cost", "inadequacy")}
+    best = {what: {"policy": "foresight", "minimise": what} for what in ("cost", "inadequacy")}
     found = {label: run.results[0] for label, run in compare(spec, rivals | best).items()}
     for rival in rivals:
         assert found["cost"].costs.usd_per_month <= found[rival].costs.usd_per_month * (1 + 1e-12)
         adequate = [found[one].measures.total.counts.adequate for one in ("inadequacy", rival)]
         assert adequate[0] >= adequate[1] - 1e-9
+
+
+def test_foresight_looks_to_the_end_of_a_chain():
+    endpoints = {
+        "first": payg(constant(0.1), then="slow"),
+        "slow": payg(exponential(2.0)),
+        "plain": payg(exponential(1.0)),
+    }
+    routing = {"policy": "foresight", "minimise": "e2e_s"}
+    best, plain = (
+        latencies(run(scenario(endpoints, routing=one)))[2]
+        for one in (routing, {"policy": "static", "endpoint": "plain"})
+    )
+    assert (best <= plain).all()
+    assert (best < plain).any()
 
 
 def test_the_complexity_stream_leaves_every_other_stream_alone():

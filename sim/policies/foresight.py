@@ -1,4 +1,4 @@
-"""Bounds: what routing could reach at best if it knew the future. Not policies anybody can deploy."""
+"""Routing that knows what becomes of every request: a yardstick, not a policy anybody can deploy."""
 
 from __future__ import annotations
 
@@ -29,34 +29,36 @@ class Truth:
     services: Mapping[str, Service]
     prompts: Mapping[str, Prompts]
     abilities: Mapping[str, Floats]  # by endpoint, one a request; NaN: unknown
+    chains: Mapping[str, tuple[str, ...]]  # by endpoint, it and those that its calls go on to
 
 
-@policy("oracle")
+@policy("foresight")
 @dataclass(frozen=True)
-class Oracle:
-    """Each request where it does best by ``minimise``: service time, tokens, difficulty, patience known.
+class Foresight:
+    """Each request where one call does best by ``minimise``: times, tokens, difficulty, patience known.
 
-    A bound, request by request, wherever requests do not get in each other's way: endpoints without queues
-    and limits. It does not foresee queues, so under load another policy may do better.
+    No policy that calls once a request does better, wherever requests do not get in each other's way:
+    endpoints without queues and limits. It does not foresee queues, so under load another policy may do
+    better. What nobody ever passes is in `sim.experiments.bounds`.
     """
 
     minimise: Criterion
     among: tuple[EndpointName, ...] | None = None
 
     def choose(self, request: Request, system: System) -> str | None:
-        raise InputError("routing: policy 'oracle' needs the truth of a whole run; it cannot choose alone")
+        raise InputError("routing: policy 'foresight' needs the truth of a whole run; it cannot choose alone")
 
-    def foresee(self, truth: Truth, system: System) -> Foresight:
+    def foresee(self, truth: Truth, system: System) -> Foreseen:
         """The best endpoint of every request; InputError where a figure it needs is unknown."""
         names = [name for name in system if self.among is None or name in self.among]
         if not names:
             raise InputError("routing.among: name one endpoint or more")
-        figures = np.stack([_figure(self.minimise, truth, system[name].facts) for name in names])
-        return Foresight([names[k] for k in np.argmin(figures, axis=0)])
+        figures = np.stack([_of_chain(self.minimise, truth, system, name) for name in names])
+        return Foreseen([names[k] for k in np.argmin(figures, axis=0)])
 
 
 @dataclass(frozen=True)
-class Foresight:
+class Foreseen:
     """One endpoint a request, settled beforehand."""
 
     names: list[str]
@@ -65,12 +67,21 @@ class Foresight:
         return self.names[request.index]
 
 
+def _of_chain(criterion: Criterion, truth: Truth, system: System, name: str) -> Floats:
+    """What a call to an endpoint, and all that its chain makes of it, come to; the last answer is read."""
+    figures = [_figure(criterion, truth, system[stage].facts) for stage in truth.chains[name]]
+    before = sum(truth.services[stage].total_s for stage in truth.chains[name][:-1])
+    if criterion == "inadequacy":
+        return figures[-1]
+    return np.asarray(before + figures[-1] if criterion == "ttft_s" else sum(figures))
+
+
 def _figure(criterion: Criterion, truth: Truth, facts: EndpointFacts) -> Floats:
     service, load, prompts = truth.services[facts.name], truth.load, truth.prompts[facts.name]
     if criterion in ("ttft_s", "e2e_s") and len(load) and not service.total_s.any():
         raise InputError(
-            f"routing: policy 'oracle' cannot foresee times at {facts.name}: its instances batch, so a time "
-            "depends on the load; minimise cost or inadequacy, or leave it out with among"
+            f"routing: policy 'foresight' cannot foresee times at {facts.name}: its calls are batched, so a "
+            "time depends on the load; minimise cost or inadequacy, or leave it out with among"
         )
     if criterion == "ttft_s":
         found = service.first_s
@@ -112,5 +123,6 @@ K = TypeVar("K")
 
 def _known(value: K | None, facts: EndpointFacts, what: str) -> K:
     if value is None:
-        raise InputError(f"routing: the oracle needs the {what} of endpoint {facts.name!r}, which is unknown")
+        unknown = f"the {what} of endpoint {facts.name!r}, which is unknown"
+        raise InputError(f"routing: policy 'foresight' needs {unknown}")
     return value
