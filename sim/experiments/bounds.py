@@ -172,7 +172,7 @@ def _had(records: Records, charged: Bill) -> tuple[Floats, Floats]:
     took_s = np.bincount(who, weights=(a.end_s - a.begin_s)[answered], minlength=n)
     pusd = np.bincount(who, weights=charged.attempt_pusd[answered].astype(float), minlength=n)
     if load.retrieval_s is not None:
-        took_s += load.retrieval_s
+        took_s = took_s + load.retrieval_s
     served = requests.outcome == Outcome.SERVED
     return np.where(served, took_s, np.inf), np.where(served, pusd, np.inf)
 
