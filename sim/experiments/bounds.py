@@ -169,10 +169,9 @@ def _had(records: Records, charged: Bill) -> tuple[Floats, Floats]:
     a, requests, load = records.attempts, records.requests, records.workload
     n, answered = len(requests.outcome), a.outcome == Outcome.SERVED
     who = a.request[answered]
-    took_s = np.bincount(who, weights=(a.end_s - a.begin_s)[answered], minlength=n)
+    took_s: Floats = np.zeros(n) if load.retrieval_s is None else load.retrieval_s.copy()
+    took_s += np.bincount(who, weights=(a.end_s - a.begin_s)[answered], minlength=n).astype(float)
     pusd = np.bincount(who, weights=charged.attempt_pusd[answered].astype(float), minlength=n)
-    if load.retrieval_s is not None:
-        took_s = took_s + load.retrieval_s
     served = requests.outcome == Outcome.SERVED
     return np.where(served, took_s, np.inf), np.where(served, pusd, np.inf)
 
