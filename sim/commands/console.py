@@ -331,7 +331,7 @@ def _costs(summary: Summary) -> Table:
         "month": costs.usd_per_month,
         "request": costs.usd_per_request,
         "1,000 answers": costs.usd_per_thousand_answers,
-        "1,000 adequate answers": costs.usd_per_thousand_adequate,
+        f"1,000 adequate answers ({words.basis(summary.total.quality)})": costs.usd_per_thousand_adequate,
     }
     if costs.usd_per_user_month is not None:
         rows["user and month"] = costs.usd_per_user_month

@@ -25,6 +25,7 @@ from sim.money.economics import Economics, economics
 from sim.money.reprice import price_log, read_log, reprice_run
 from sim.outcome.stats import Estimate
 from sim.outcome.summary import BillSummary
+from sim.report import words
 from sim.store import load_run
 
 app = typer.Typer(help="Bills of stored runs and logs.", no_args_is_help=True)
@@ -52,7 +53,7 @@ def bill_command(
     out.print(_tree_table(tree(found.lines), f"{stored.summary.scenario}: one replication, USD"))
     if found.list_pusd != found.total_pusd:
         out.print(f"at list prices {_amount(found.list_pusd)} USD")
-    out.print(_economics_table(units))
+    out.print(_economics_table(units, words.basis(stored.summary.total.quality)))
     out.print(_charges_table(found.charges))
     _print_waste(out, found)
     for note in found.notes:
@@ -256,7 +257,7 @@ def _price(line: Line, pusd: int | None) -> str:
     return f"{pusd / scale:g} {measure.removesuffix(' tokens')}"
 
 
-def _economics_table(units: Economics) -> Table:
+def _economics_table(units: Economics, quality: str) -> Table:
     table = Table(title="USD, with 95 % interval over replications", title_justify="left")
     table.add_column("per")
     table.add_column("USD", justify="right")
@@ -264,7 +265,7 @@ def _economics_table(units: Economics) -> Table:
     rows: dict[str, Estimate | None] = {
         "request": units.per_request,
         "1,000 answers": units.per_thousand_answers,
-        "1,000 adequate answers": units.per_thousand_adequate,
+        f"1,000 adequate answers ({quality})": units.per_thousand_adequate,
         "month": units.per_month,
         "user and month": units.per_user_month,
     }

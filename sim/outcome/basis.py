@@ -58,6 +58,27 @@ def arms_of(requests: Sequence[int], rested: Sequence[Mapping[str, Rested]]) -> 
     return found
 
 
+def arms_of_cost(
+    per_adequate: Sequence[float | None],
+    adequate: Sequence[float | None],
+    rested: Sequence[Mapping[str, Rested]],
+) -> list[Arms]:
+    """How far the mean cost of an adequate answer moves with each result: it falls where that rises.
+
+    Exact for a ratio, not its linear part: the money stays, and the number it is divided by moves.
+    """
+    found: dict[str, Arms] = {}
+    rows = zip(per_adequate, adequate, rested, strict=True)
+    known = [(cost, n, own) for cost, n, own in rows if cost is not None and n]
+    for cost, n, own in known:
+        for name, one in own.items():
+            fall, rise = found.get(name, (0.0, 0.0))
+            dearer = cost * (n / (n + one.fall) - 1) if n + one.fall > 0 else math.inf
+            fall += cost * (n / (n + one.rise) - 1) / len(known)
+            found[name] = (fall, rise + dearer / len(known))
+    return list(found.values())
+
+
 def apart(one: Mapping[str, Arms], other: Mapping[str, Arms]) -> list[Arms]:
     """The arms of a difference: both figures move with a result at once."""
     ends = []
@@ -75,6 +96,8 @@ def widened(found: Estimate, arms: Iterable[Arms]) -> Estimate:
         return found
     low = math.hypot(found.value - found.low, *(fall for fall, _ in arms))
     high = math.hypot(found.high - found.value, *(rise for _, rise in arms))
+    if not math.isfinite(high):
+        return replace(found, low=None, high=None, note="the results leave open that nothing is adequate")
     return replace(found, low=found.value - low, high=found.value + high)
 
 

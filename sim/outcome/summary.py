@@ -10,6 +10,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,7 +25,7 @@ from sim.money.cost_summary import CostSummary, Ends, cost_summary
 from sim.money.costs import Costs, costs
 from sim.money.months import fixed_per_month
 from sim.money.savings import Savings, savings
-from sim.outcome.basis import Basis, arms_of, basis_of, widened_share
+from sim.outcome.basis import Basis, arms_of, arms_of_cost, basis_of, widened_share
 from sim.outcome.best import Best
 from sim.outcome.jobs import JobSummary, summarise_jobs
 from sim.outcome.live_sessions import LiveUse
@@ -284,7 +285,15 @@ def summarise(
         slo={name: _verdict(slices[name], spec) for name, spec in scenario.classes.items() if name in slices},
         loads={name: load_summary(group, scenario, catalog, name) for name, group in loads.items()},
         costs=cost_summary(
-            [run.costs for run in runs], [run.cost_ends for run in runs], runs[0].bill.notes, scenario.users
+            [run.costs for run in runs],
+            [run.cost_ends for run in runs],
+            runs[0].bill.notes,
+            scenario.users,
+            partial(
+                arms_of_cost,
+                adequate=[one.counts.adequate for one in total],
+                rested=[one.rested for one in total],
+            ),
         ),
         bill=_bill([run.bill for run in runs], scenario),
         curve_q=CURVE_Q,

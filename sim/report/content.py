@@ -235,7 +235,7 @@ def _cards(summary: Summary, required: tuple[Requirement, ...]) -> tuple[Card, .
         Card("Cost a month", words.money(costs.usd_per_month), words.money_interval(costs.usd_per_month)),
         *_per_user(costs.usd_per_user_month),
         Card(
-            "Per 1,000 adequate answers",
+            f"Per 1,000 adequate answers ({words.basis(total.quality)})",
             words.money(costs.usd_per_thousand_adequate),
             words.money_interval(costs.usd_per_thousand_adequate),
         ),

@@ -7,7 +7,7 @@ from profiles.catalog import load_catalog
 from profiles.errors import InputError
 from sim.experiments.plan import plan
 from sim.experiments.study import compare, differences, study
-from sim.outcome.basis import Basis
+from sim.outcome.basis import Basis, Rested, arms_of_cost, widened
 from sim.outcome.stats import t_interval
 from sim.quality.evaluations import Evaluation, ability_of
 from sim.scenario.file import load_scenario
@@ -55,6 +55,38 @@ def test_the_interval_of_a_result_is_that_of_the_figure_that_rests_on_it(tmp_pat
     more = desk(tmp_path, GOOD.replace("200,150", "20000,15000"))
     surer = study(more.model_copy(update={"routing": spec.routing}), catalog=catalog).summary.total
     assert surer.adequate_share.half_width < found.half_width / 9
+
+
+def test_the_cost_of_an_adequate_answer_is_no_surer_than_the_quality_it_rests_on(tmp_path, catalog):
+    """One endpoint, one result: at its ends the same money buys more, or fewer, adequate answers."""
+    name = next(iter(load_scenario("support_chat").classes))
+    spec = desk(tmp_path, **{f"classes.{name}.patience": "null"})
+    run = study(
+        spec.model_copy(update={"routing": {"policy": "static", "endpoint": "flash"}}), catalog=catalog
+    )
+    found = run.summary.costs.usd_per_thousand_adequate
+    own = t_interval([one.costs.usd_per_thousand_adequate for one in run.results])
+    low, high = Evaluation("dialogue", "m", 200, 150).interval
+    assert found.value == pytest.approx(own.value)
+    assert found.high - found.value == pytest.approx(
+        np.hypot(own.high - own.value, own.value * (0.75 / low - 1)), rel=1e-3
+    )
+    assert found.value - found.low == pytest.approx(
+        np.hypot(own.value - own.low, own.value * (1 - 0.75 / high)), rel=1e-3
+    )
+    answers = run.summary.costs.usd_per_thousand_answers  # rests on no result
+    assert answers == t_interval([one.costs.usd_per_thousand_answers for one in run.results], answers.unit)
+
+
+def test_results_that_leave_nothing_for_sure_give_no_interval_of_the_cost():
+    rested = {"r": Rested(3, 10, -2.0, 5.0)}
+    (arms,) = arms_of_cost([8.0], [2.0], [rested])
+    assert arms[1] == np.inf
+    found = widened(t_interval([8.0, 8.0]), [arms])
+    assert (found.value, found.low, found.high) == (8.0, None, None)
+    assert "nothing is adequate" in found.note
+    ((fall, rise),) = arms_of_cost([8.0], [2.0], [{"r": Rested(3, 10, -1.0, 2.0)}])
+    assert (fall, rise) == (-4.0, 8.0)  # half as dear, twice as dear
 
 
 def test_without_results_quality_is_assumed_and_its_interval_is_that_of_the_replications(tmp_path, catalog):
