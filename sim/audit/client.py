@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.audit.limits import peak
+from sim.audit.prompts import text_asked
 from sim.audit.quotas import SLACK, drawn, used_in_interval
 from sim.audit.result import Check, check_rows
 from sim.policies.base import layers
@@ -128,7 +129,7 @@ def _verdict_checks(records: Records, scenario: Scenario, catalog: Catalog, spec
         said = np.flatnonzero(verdict & (a.outcome == Outcome.SERVED))
         said_s[a.request[said]] = a.end_s[said]
         flagged, judged = flagged & ~np.isnan(said_s), judged & ~np.isnan(said_s)
-        yield check_rows("judged what was answered", _unasked(records, spec, verdict, draft), _UNASKED)
+        yield check_rows("judged what was answered", _unasked(records, scenario, verdict, draft), _UNASKED)
     yield check_rows("escalated what was flagged", escalated & ~flagged, "asked again without a flag")
     lost = flagged | ~judged if spec.judge is not None else flagged  # without a verdict none is shown either
     answer = np.where(better >= 0, better, np.where(lost & (not spec.keep), -1, draft))
@@ -148,13 +149,24 @@ def _verdict_checks(records: Records, scenario: Scenario, catalog: Catalog, spec
 _UNASKED = "a verdict of an answer that had not come, or by another endpoint"
 
 
-def _unasked(records: Records, spec: Cascade, verdict: Mask, draft: NDArray[np.int64]) -> Mask:
-    """Verdicts asked for before the answer had come, elsewhere than at the judge, or of no answer."""
-    a, judge = records.attempts, records.endpoint_names.index(spec.judge or "")
+def _unasked(records: Records, scenario: Scenario, verdict: Mask, draft: NDArray[np.int64]) -> Mask:
+    """Verdicts asked for before the answer had come, elsewhere than at a judge, or of no answer."""
+    a, judges = records.attempts, _judging_in_turn(scenario)
+    judge = [k for k, name in enumerate(records.endpoint_names) if name in judges]
     of = draft[a.request]
     early = a.send_s < a.end_s[np.maximum(of, 0)]
     late_stage = a.stage != a.stage[np.maximum(of, 0)] + 1
-    return np.asarray((verdict & ((of < 0) | early | late_stage)) | (verdict != (a.endpoint == judge)))
+    return np.asarray((verdict & ((of < 0) | early | late_stage)) | (verdict != np.isin(a.endpoint, judge)))
+
+
+def _judging_in_turn(scenario: Scenario) -> set[str]:
+    """The judge of the cascade, and those that a failover has stand in for it, or for one that does."""
+    cascade = cascade_of(scenario)
+    found = {cascade.judge} if cascade is not None and cascade.judge is not None else set()
+    hands_on = [event for event in scenario.events if event.kind == "failover"]
+    while more := {e.target for e in hands_on if e.source in found} - found:
+        found |= more
+    return found
 
 
 def _recount(
@@ -240,8 +252,7 @@ def _own_limits(records: Records, scenario: Scenario) -> Iterator[Check]:
             yield Check(f"calls in flight, {name}", most <= client.max_in_flight, detail)
         pacing = client.pacing.get(name)
         if pacing is not None and not pacing.stale_s:
-            tokens = records.workload.input_tokens[a.request[rows]].astype(float)
-            yield from _pace(name, pacing, a.send_s[rows], tokens)
+            yield from _pace(name, pacing, a.send_s[rows], text_asked(records, scenario)[rows].astype(float))
 
 
 def _pace(name: str, spec: Pacing, at_s: Floats, tokens: Floats) -> Iterator[Check]:

@@ -39,6 +39,12 @@ def media_recounted(records: Records, scenario: Scenario, catalog: Catalog) -> d
 
 def prompts_asked(records: Records, scenario: Scenario, catalog: Catalog) -> Ints:
     """The whole prompt of each attempt, begun or not."""
+    media = sum(media_recounted(records, scenario, catalog).values())
+    return np.asarray(text_asked(records, scenario) + media)
+
+
+def text_asked(records: Records, scenario: Scenario) -> Ints:
+    """The text of each attempt's prompt; to a judge also the answer, and what it looks for."""
     attempts, load = records.attempts, records.workload
     asked = load.input_tokens[attempts.request].astype(np.int64)
     for spec, rows in judging(records, scenario):
@@ -46,7 +52,7 @@ def prompts_asked(records: Records, scenario: Scenario, catalog: Catalog) -> Int
         cap = load.max_output_tokens[attempts.request[rows]]
         answer[cap > 0] = np.minimum(answer, cap)[cap > 0]
         asked[rows] += answer + spec.prompt_tokens
-    return np.asarray(asked + sum(media_recounted(records, scenario, catalog).values()))
+    return asked
 
 
 def judging(records: Records, scenario: Scenario) -> Iterator[tuple[Judging, NDArray[np.intp]]]:

@@ -22,6 +22,7 @@ from sim.quality.verdicts import cascade_of, says_nothing, verdicts, verifier_s
 from sim.scenario.spec import Scenario
 from sim.stations.line import make_line
 from sim.workload.columns import Workload
+from sim.workload.judging import as_read_at
 from sim.world.places import World
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,7 @@ class Verifier:
     flagged: Mapping[str, Callable[[int], bool]]  # endpoints whose answers are judged
     seconds: list[float] | None  # by request; None: at once
     judge: str | None  # the endpoint that says so, by a call; None: nobody has to be asked
+    judges: frozenset[str]  # it, and those that may stand in for it
     keeps: bool  # the first answer is shown where there is no better one
 
 
@@ -105,7 +107,8 @@ def _verifier(world: World, load: Workload) -> Verifier | None:
         name: _Flags(spec, load, name, able[name]).says for name in world.scenario.routable if name != spec.to
     }
     seconds = None if spec.verifier is None else verifier_s(spec, load).tolist()
-    return Verifier(flagged, seconds, spec.judge, spec.keep)
+    judges = frozenset() if spec.judge is None else frozenset(world.scenario.judges)
+    return Verifier(flagged, seconds, spec.judge, judges, spec.keep)
 
 
 class _Flags:
@@ -128,9 +131,10 @@ def _gates(scenario: Scenario, load: Workload) -> dict[str, Gate]:
     bound = math.inf if queue.limit is None else queue.limit
     levels = load.priority.tolist() if queue.order == "priority" and len(load) else None
     gates = {}
-    for name in scenario.endpoints:
+    for name, spec in scenario.endpoints.items():
         pacing = client.pacing.get(name)
         if pacing is not None or most < math.inf:
             pacer = None if pacing is None else Pacer(pacing)
-            gates[name] = Gate(most, pacer, make_line(levels), bound)
+            tokens = as_read_at(spec, load).input_tokens.tolist()
+            gates[name] = Gate(most, pacer, make_line(levels), bound, tokens)
     return gates

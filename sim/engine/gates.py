@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 from sim.scenario.spec import Pacing
 from sim.stations.base import Call
@@ -70,8 +71,14 @@ class Pacer:
 class Gate:
     """The client's side of one endpoint: calls in flight, the pace, and the line of calls that wait."""
 
-    def __init__(self, most: float, pacer: Pacer | None, line: Line, bound: float) -> None:
-        """``most`` calls in flight, ``bound`` of them waiting; infinite where there is no such limit."""
+    def __init__(
+        self, most: float, pacer: Pacer | None, line: Line, bound: float, tokens: Sequence[int]
+    ) -> None:
+        """``most`` calls in flight, ``bound`` of them waiting; infinite where there is no such limit.
+
+        ``tokens`` are those of each request's prompt as a call to this endpoint carries it.
+        """
+        self.tokens = tokens
         self._most, self._pacer, self._line, self._bound = most, pacer, line, bound
         self.in_flight = self.waiting = 0
         self.pumping = False  # calls are being let through: whoever comes back now is only counted

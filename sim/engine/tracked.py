@@ -47,11 +47,12 @@ class TrackedClient(GuardedClient):
         holds = conduct.holds
         self._holder = None if holds is None else Holder(holds.spec, holds.goes_s, clock)
         self._into: str | None = None  # where a call that was held goes
-        self._tokens = requests.input_tokens
         self._under_way: dict[int, list[Call]] = {}
         self._drafts: dict[int, int] = {}  # log row of an answer that was flagged, or is with the judge
         self._before_judge: dict[int, Call] = {}  # the calls behind the latter
-        self._judge_at = None if conduct.verifier is None else conduct.verifier.judge
+        verifier = conduct.verifier
+        self._judge_at = None if verifier is None else verifier.judge
+        self._judges: frozenset[str] = frozenset() if verifier is None else verifier.judges
 
     def meet(self, stations: dict[str, Station], system: System, policy: RoutingPolicy) -> None:
         """As the guarded client's; who holds work back learns whose room it waits for.
@@ -94,7 +95,7 @@ class TrackedClient(GuardedClient):
     def _submit(self, call: Call, now: float) -> None:
         """Send a call, or have it wait for its turn."""
         gate = self._gates.get(call.station.name)
-        if gate is None or gate.is_open(now, self._tokens[call.request]):
+        if gate is None or gate.is_open(now, gate.tokens[call.request]):
             self._send(call, gate, now)
         elif gate.full:
             self._turn_away(call.request, now)
@@ -110,7 +111,7 @@ class TrackedClient(GuardedClient):
             return
         gate.pumping = True
         while (head := gate.head()) is not None:
-            wait_s = gate.wait_s(now, self._tokens[head.request])
+            wait_s = gate.wait_s(now, gate.tokens[head.request])
             if wait_s:
                 self._wake(gate, now, wait_s)
                 break
@@ -137,7 +138,7 @@ class TrackedClient(GuardedClient):
         call.send_s, call.sent = now, True
         self._under_way[call.request].append(call)
         if gate is not None:
-            gate.let_go(now, self._tokens[call.request])
+            gate.let_go(now, gate.tokens[call.request])
             call.gate = gate
         self._watch_over(call, now)
         call.station.submit(call, now)
@@ -147,7 +148,7 @@ class TrackedClient(GuardedClient):
             self._watch(call, now + self._first_token_s, self._miss_first_token)
         if self._conduct.keeps_deadlines:
             self._watch(call, self._give_up_s[call.request], self._pass_deadline)
-        if self._hedger is not None and call.kind != Kind.HEDGE and call.station.name != self._judge_at:
+        if self._hedger is not None and call.kind != Kind.HEDGE and call.station.name not in self._judges:
             self._watch(call, now + self._hedger.delay_s(call.station.name), self._hedge)
 
     def _watch(self, call: Call, time_s: float, act: Callable[[Any], None]) -> None:
@@ -157,7 +158,7 @@ class TrackedClient(GuardedClient):
     def _is_late(self, call: Call, now: float) -> bool:
         """Whether a usual call sent now would end after the deadline, its queue counted in."""
         give_up_s = self._give_up_s[call.request]
-        if not self._conduct.keeps_deadlines or give_up_s == math.inf or call.station.name == self._judge_at:
+        if not self._conduct.keeps_deadlines or give_up_s == math.inf or call.station.name in self._judges:
             return False
         self._view.index = call.request
         return bool(now + predict.e2e_s(self._view, self._system[call.station.name]) > give_up_s)
@@ -184,7 +185,7 @@ class TrackedClient(GuardedClient):
         gate = self._gates.get(name)
         if call.request in self._stations[name].too_long:
             return False
-        if gate is not None and not gate.is_open(now, self._tokens[call.request]):
+        if gate is not None and not gate.is_open(now, gate.tokens[call.request]):
             return False
         assert self._hedger is not None
         return self._lets_through(name, call.request, -call.number, now) and self._hedger.withdraw()
@@ -224,7 +225,7 @@ class TrackedClient(GuardedClient):
         """The last token has come: the others have lost; a verifier may have a word."""
         self._come_back(call)
         self._drop_others(call, now)
-        is_verdict = call.station.name == self._judge_at
+        is_verdict = call.station.name in self._judges
         if self._hedger is not None and not is_verdict:
             self._hedger.observe(call.station.name, call.station.first_token_s(call) - call.send_s)
         if is_verdict or self._is_judged(call):
@@ -371,7 +372,7 @@ class TrackedClient(GuardedClient):
     def _reads(self, call: Call, now: float) -> bool:
         """Whether the user sees the answer grow."""
         shown = call.station.then is None and not self._is_judged(call)
-        shown = shown and call.station.name != self._judge_at
+        shown = shown and call.station.name not in self._judges
         return shown and call.station.has_answered(call, now)
 
     def _drop(self, call: Call, now: float, outcome: Outcome, reason: Reason) -> None:

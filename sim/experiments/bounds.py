@@ -108,7 +108,7 @@ def drawn_of(records: Records, world: World, draws: int) -> Bounds:
 
 def _offers(records: Records, world: World) -> list[Offered]:
     spells, classes = timeline(world.scenario, records.workload.luck), world.scenario.classes
-    wanted = [place for place in world.places if getattr(place.spec, "judges", None) is None]
+    wanted = [place for place in world.places if place.name not in world.scenario.judges]
     return [offered(place, records.workload, classes, laws_of(place, spells)) for place in wanted]
 
 

@@ -46,11 +46,10 @@ def cascade_of(scenario: Scenario) -> Cascade | None:
             "routing.of: a cascade inside a cascade; right: one, with one endpoint to escalate to"
         )
     spec = found[0] if found else None
-    judges = [name for name, one in scenario.endpoints.items() if getattr(one, "judges", None) is not None]
-    if spec is not None and spec.judge is not None and spec.judge not in judges:
+    if spec is not None and spec.judge is not None and spec.judge not in scenario.judges:
         raise InputError(
             f"routing.judge: given {spec.judge!r}; right: an endpoint that judges: "
-            f"{', '.join(judges) or 'there is none, give one judges: {}'}"
+            f"{', '.join(scenario.judges) or 'there is none, give one judges: {}'}"
         )
     return spec
 

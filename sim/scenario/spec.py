@@ -316,19 +316,25 @@ class Scenario(Strict):
 
     def _check_judges(self) -> None:
         """What an endpoint that judges cannot be: its calls carry other tokens than the requests."""
-        handed_on = {name for e in self.events if isinstance(e, Failover) for name in (e.source, e.target)}
-        for name, spec in self.endpoints.items():
-            if getattr(spec, "judges", None) is None:
-                continue
-            right = None
+        for name in self.judges:
+            spec, right = self.endpoints[name], None
             if not isinstance(spec, PayAsYouGo | Provisioned | Instances):
                 right = "buy: payg, provisioned or instances"
             elif spec.then is not None or getattr(spec, "context_cache", None) is not None:
                 right = "neither then nor context_cache: a verdict is the end, and nothing of it is cached"
-            elif name in handed_on or name in self.client.pacing:
-                right = "no failover and no client.pacing of it: they count the requests' own tokens"
             if right is not None:
                 raise ValueError(f"endpoints.{name}.judges: given for {spec.buy}; right: {right}")
+        for k, event in enumerate(self.events):
+            if isinstance(event, Failover) and (event.source in self.judges) != (event.target in self.judges):
+                given = f"given {event.source} to {event.target}"
+                raise ValueError(f"events.{k}: {given}; right: two endpoints that judge, or two that do not")
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Endpoints that judge the answers of others."""
+        return tuple(
+            name for name, spec in self.endpoints.items() if getattr(spec, "judges", None) is not None
+        )
 
     def _check_response_cache(self) -> None:
         caches = [name for name, spec in self.endpoints.items() if isinstance(spec, ResponseCache)]
@@ -399,7 +405,7 @@ class Scenario(Strict):
         return {
             name: spec
             for name, spec in self.endpoints.items()
-            if not isinstance(spec, ResponseCache) and getattr(spec, "judges", None) is None
+            if not isinstance(spec, ResponseCache) and name not in self.judges
         }
 
     @property

@@ -354,15 +354,21 @@ def scenarios(draw):
         shops["memory"] = draw(memory)
     seen = any("media" in kind for kind in kinds.values())
     one = events(names, list(kinds), shops, switches=not seen and "cascade" not in str(routing))
-    happenings = st.one_of(st.just([]), st.lists(one, max_size=3))
+    happenings, client = draw(st.one_of(st.just([]), st.lists(one, max_size=3))), draw(clients)
+    if judge is not None and draw(st.booleans()):
+        client["pacing"] = client.get("pacing", {}) | {"judge": {"rpm": 20, "input_tpm": 30_000}}
+    if judge is not None and draw(st.booleans()):
+        shops["standby"] = draw(judges)
+        hand_over = {"kind": "failover", "source": "judge", "target": "standby", "at_s": 10.0}
+        happenings = [*happenings, hand_over]
     return scenario(
         shops,
         kinds,
         router_stale_s=draw(st.sampled_from([0.0, 0.0, 5.0])),
         routing=routing,
         limits_scopes=scopes,
-        events=draw(happenings),
-        client=draw(clients),
+        events=happenings,
+        client=client,
         evaluations=draw(st.sampled_from([None, None, EVALUATIONS])),
         duration_s=draw(st.sampled_from([0.5, 30.0, 150.0])),
         seed=draw(st.integers(0, 2**63 - 1)),

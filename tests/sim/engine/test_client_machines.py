@@ -77,7 +77,7 @@ class Gates(RuleBasedStateMachine):
     @initialize(most=st.integers(1, 3), bound=st.integers(0, 4), levels=st.one_of(st.none(), st.just(True)))
     def start(self, most, bound, levels):
         self.levels = None if levels is None else [k % 3 for k in range(200)]
-        self.gate = Gate(most, None, make_line(self.levels), bound)
+        self.gate = Gate(most, None, make_line(self.levels), bound, [])
         self.most, self.bound = most, bound
         self.line, self.away, self.came = [], 0, 0
 

@@ -544,6 +544,41 @@ def test_where_the_judge_is_full_answers_are_shown_unjudged_or_not(keep):
         assert np.allclose(chance[unjudged], plain[unjudged])
 
 
+def test_a_judge_is_paced_by_what_it_reads():
+    """Prompts of 1,000 and answers of 1,000 tokens, 500 to look for: 30,000 a minute are twelve verdicts."""
+    shops, classes, routing = judged()
+    classes["x"] |= {"input_tokens": constant(1000.0), "output_tokens": constant(1000.0)}
+    pacing = {"judge": {"input_tpm": 30_000, "burst_share": 0.5}}
+    spec = scenario(
+        shops, classes, routing=routing | {"judge": "judge"}, client={"pacing": pacing}, duration_s=200.0
+    )
+    a = audited(spec).attempts
+    sent_s = np.sort(a.send_s[a.kind == Kind.VERIFICATION])
+    assert len(sent_s) > 100
+    assert (sent_s[12:] - sent_s[:-12] > 60.0 - 1e-3).all()
+    steady = (sent_s[-1] - sent_s[20]) / (len(sent_s) - 21)
+    assert steady == pytest.approx(60.0 / 6.0)  # half of the quota is the bucket, the other half the pace
+
+
+@pytest.mark.parametrize("tokens", [{}, {"prompt_tokens": 90}])
+def test_another_judge_stands_in_and_reads_what_it_reads(tokens):
+    more = {"events": [{"kind": "failover", "source": "judge", "target": "other", "at_s": 100.0}]}
+    shops, classes, routing = judged()
+    shops["other"] = payg(constant(0.5), model=FLASH, judges=tokens)
+    spec = scenario(shops, classes, routing=routing | {"judge": "judge"}, duration_s=300.0, **more)
+    records = audited(spec)
+    a, load = records.attempts, records.workload
+    verdict = a.kind == Kind.VERIFICATION
+    late = a.send_s >= 100.0
+    assert (a.endpoint[verdict] == np.where(late, 3, 2)[verdict]).all()
+    who = a.request[verdict & late]
+    read = load.input_tokens[who] + load.output_tokens[who] + tokens.get("prompt_tokens", 200)
+    assert (a.input_tokens[verdict & late] == read).all()
+    plain = audited(run_judged())
+    escalated = [r.attempts.request[r.attempts.kind == Kind.ESCALATION] for r in (records, plain)]
+    assert set(escalated[0]) == set(escalated[1])  # the verdict is a stated precision and recall
+
+
 def test_all_of_it_with_a_judge_passes_the_audit():
     hasty = {
         "timeout_s": 2.0, "max_attempts": 3, "backoff": {"base_s": 0.2}, "max_in_flight": 3,
@@ -579,3 +614,9 @@ def test_what_cannot_judge_is_refused(shop, routing, message):
     shops["judge"] |= shop
     with pytest.raises(InputError, match=message):
         run(scenario(shops, classes, routing=block | routing))
+
+
+def test_only_a_judge_stands_in_for_a_judge():
+    event = {"kind": "failover", "source": "judge", "target": "pro"}
+    with pytest.raises(InputError, match=r"events\.0: given judge to pro; right: two endpoints that judge"):
+        run_judged(more={"events": [event]})
