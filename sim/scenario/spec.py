@@ -46,6 +46,7 @@ from sim.scenario.client import (
 from sim.scenario.endpoint import EndpointSpec
 from sim.scenario.events import Event, Failover, Surroundings, check_chains, check_event
 from sim.scenario.instances import Batching, Failures, Growth, Hardware, Instances, Scaling, StepTime
+from sim.scenario.judges import check_judges
 from sim.scenario.labels import Governance, Handling
 from sim.scenario.live import Live
 from sim.scenario.prices import AssumedPrice
@@ -311,23 +312,8 @@ class Scenario(Strict):
                     f"endpoints are {known}"
                 )
         self._check_response_cache()
-        self._check_judges()
+        check_judges(self.endpoints, self.judges, self.events)
         return self
-
-    def _check_judges(self) -> None:
-        """What an endpoint that judges cannot be: its calls carry other tokens than the requests."""
-        for name in self.judges:
-            spec, right = self.endpoints[name], None
-            if not isinstance(spec, PayAsYouGo | Provisioned | Instances):
-                right = "buy: payg, provisioned or instances"
-            elif spec.then is not None or getattr(spec, "context_cache", None) is not None:
-                right = "neither then nor context_cache: a verdict is the end, and nothing of it is cached"
-            if right is not None:
-                raise ValueError(f"endpoints.{name}.judges: given for {spec.buy}; right: {right}")
-        for k, event in enumerate(self.events):
-            if isinstance(event, Failover) and (event.source in self.judges) != (event.target in self.judges):
-                given = f"given {event.source} to {event.target}"
-                raise ValueError(f"events.{k}: {given}; right: two endpoints that judge, or two that do not")
 
     @property
     def judges(self) -> tuple[str, ...]:
