@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sim.scenario.endpoint import EndpointSpec
+from sim.distributions import Strict
 from sim.scenario.events import Event, Failover
 
 _BOUGHT = ("payg", "provisioned", "instances")
 
 
-def check_judges(
-    endpoints: Mapping[str, EndpointSpec], judges: Collection[str], events: Sequence[Event]
-) -> None:
+def check_judges(endpoints: Mapping[str, Strict], judges: Collection[str], events: Sequence[Event]) -> None:
     """Raise ValueError where one of ``judges`` cannot judge, or a failover hands other calls to it."""
     for name in judges:
         spec, right = endpoints[name], None
         buy = getattr(spec, "buy", "")
         if buy not in _BOUGHT:
             right = "buy: payg, provisioned or instances"
-        elif spec.then is not None or getattr(spec, "context_cache", None) is not None:
+        elif any(getattr(spec, part, None) is not None for part in ("then", "context_cache")):
             right = "neither then nor context_cache: a verdict is the end, and nothing of it is cached"
         if right is not None:
             raise ValueError(f"endpoints.{name}.judges: given for {buy}; right: {right}")
