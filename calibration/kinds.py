@@ -38,17 +38,17 @@ class Mixture:
     rho: Floats
 
     def log_parts(self, logs: Floats) -> Floats:
-        """Log of share times density of each call (n, 2) under each kind (n, k); NaN pace: it is not seen."""
-        z = (logs[:, None, :] - self.mean) / self.sigma
-        first = -0.5 * z[..., 0] ** 2 - np.log(self.sigma[:, 0]) - 0.5 * _LOG_2PI
+        """Log of share times density of each call (n, 2) under each kind (k, n); NaN pace: it is not seen."""
+        z, pace = ((logs[:, j] - self.mean[:, j, None]) / self.sigma[:, j, None] for j in (0, 1))
         left = np.sqrt(1 - self.rho**2)
-        own = (z[..., 1] - self.rho * z[..., 0]) / left
-        second = -0.5 * own**2 - np.log(self.sigma[:, 1] * left) - 0.5 * _LOG_2PI
-        return np.asarray(np.log(self.share) + first + np.where(np.isnan(second), 0.0, second))
+        own = (pace - self.rho[:, None] * z) / left[:, None]
+        heights = np.log(self.share / self.sigma[:, 0]) - 0.5 * _LOG_2PI
+        second = -0.5 * own**2 - (np.log(self.sigma[:, 1] * left) + 0.5 * _LOG_2PI)[:, None]
+        return np.asarray(heights[:, None] - 0.5 * z**2 + np.where(np.isnan(logs[:, 1]), 0.0, second))
 
     def log_density(self, logs: Floats) -> Floats:
         """Log density of each call."""
-        return np.asarray(np.logaddexp.reduce(self.log_parts(logs), axis=1))
+        return np.asarray(np.logaddexp.reduce(self.log_parts(logs)))
 
     @property
     def kinds(self) -> tuple[CallKind, ...]:
@@ -119,43 +119,44 @@ def fitted(logs: Floats, k: int) -> Mixture:
 
 
 def _starts(logs: Floats, k: int) -> list[Floats]:
-    """Two first memberships (n, k): equal parts by how slow a call was, and ever smaller, slower ones."""
+    """Two first memberships (k, n): equal parts by how slow a call was, and ever smaller, slower ones."""
     spread = np.maximum(np.nanstd(logs, axis=0), _FLOOR)
     slow = np.nansum((logs - np.nanmedian(logs, axis=0)) / spread, axis=1)
     rank = np.argsort(np.argsort(slow)) / len(logs)
     equal = np.minimum((rank * k).astype(int), k - 1)
     edges = 1 - 0.25 ** np.arange(1, k)
-    return [np.eye(k)[member] for member in (equal, np.searchsorted(edges, rank, side="right"))]
+    names = np.arange(k)[:, None]
+    return [(names == member) * 1.0 for member in (equal, np.searchsorted(edges, rank, side="right"))]
 
 
 def _climb(logs: Floats, law: Mixture, rounds: int) -> Mixture:
     before = -np.inf
     for _ in range(rounds):
         parts = law.log_parts(logs)
-        density = np.logaddexp.reduce(parts, axis=1)
+        density = np.logaddexp.reduce(parts)
         total = float(density.sum())
         if total - before < _CLOSE * abs(total):
             break
         before = total
-        law = _maximised(logs, np.exp(parts - density[:, None]), law)
+        law = _maximised(logs, np.exp(parts - density), law)
     return law
 
 
 def _maximised(logs: Floats, member: Floats, law: Mixture | None) -> Mixture:
     """Shares, means, spreads and correlations of weighted calls; an unseen pace is what the law expects."""
-    weight = member.sum(axis=0) + 1e-9
-    first = logs[:, :1]
-    unseen = np.isnan(logs[:, 1:])
+    weight = member.sum(axis=1) + 1e-9
+    first, second = logs[:, 0], logs[:, 1]
+    unseen = np.isnan(second)
     if law is None:
-        second, extra = np.where(unseen, np.nanmean(logs[:, 1]), logs[:, 1:]), np.zeros(member.shape)
+        second, extra = np.where(unseen, np.nanmean(second), second), np.zeros(len(weight))
     else:
-        slope = law.rho * law.sigma[:, 1] / law.sigma[:, 0]
-        expected = law.mean[:, 1] + slope * (first - law.mean[:, 0])
-        second = np.where(unseen, expected, logs[:, 1:])
-        extra = np.where(unseen, (law.sigma[:, 1] ** 2) * (1 - law.rho**2), 0.0)
-    mean = np.column_stack([(member * first).sum(axis=0), (member * second).sum(axis=0)]) / weight[:, None]
-    a, b = first - mean[:, 0], second - mean[:, 1]
-    sigma = np.column_stack([(member * a * a).sum(axis=0), (member * (b * b + extra)).sum(axis=0)])
+        slope = (law.rho * law.sigma[:, 1] / law.sigma[:, 0])[:, None]
+        expected = law.mean[:, 1, None] + slope * (first - law.mean[:, 0, None])
+        second = np.where(unseen, expected, second)
+        extra = (member * unseen).sum(axis=1) * law.sigma[:, 1] ** 2 * (1 - law.rho**2)
+    mean = np.column_stack([(member * one).sum(axis=1) for one in (first, second)]) / weight[:, None]
+    a, b = first - mean[:, 0, None], second - mean[:, 1, None]
+    sigma = np.column_stack([(member * a * a).sum(axis=1), (member * b * b).sum(axis=1) + extra])
     sigma = np.sqrt(np.maximum(sigma / weight[:, None], _FLOOR**2))
-    rho = (member * a * b).sum(axis=0) / weight / (sigma[:, 0] * sigma[:, 1])
+    rho = (member * a * b).sum(axis=1) / weight / (sigma[:, 0] * sigma[:, 1])
     return Mixture(weight / weight.sum(), mean, sigma, np.clip(rho, -0.98, 0.98))

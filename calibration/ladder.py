@@ -8,7 +8,9 @@ law).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 from scipy.stats import binom, t
@@ -29,14 +31,15 @@ def reason_to_stop(rungs: Mapping[int, Sequence[Sample]]) -> str | None:
     if not rungs:
         return None
     top = max(rungs)
-    calls = [sample.measured.outcome for sample in rungs[top]]
+    calls, n = Counter(map(attrgetter("measured.outcome"), rungs[top])), len(rungs[top])
     for many, outcomes in (("refused", ("throttled",)), ("failed", ("failed", "timed_out", "cut"))):
-        lost = sum(outcome in outcomes for outcome in calls)
-        if lost >= _MIN_LOST and binom.sf(lost - 1, len(calls), MAX_LOST_SHARE) < _BY_CHANCE:
-            return f"{lost} of {len(calls)} calls {many} with {top} in flight"
-    spoilt = sum((sample.void or "").startswith("prober") for sample in rungs[top])
-    if len(rungs[top]) >= _MIN_CALLS and spoilt > _MAX_VOID_SHARE * len(rungs[top]):
-        return f"the prober itself was late for {spoilt} of {len(rungs[top])} calls with {top} in flight"
+        lost = sum(calls[outcome] for outcome in outcomes)
+        if lost >= _MIN_LOST and binom.sf(lost - 1, n, MAX_LOST_SHARE) < _BY_CHANCE:
+            return f"{lost} of {n} calls {many} with {top} in flight"
+    voids = Counter(map(attrgetter("void"), rungs[top]))
+    spoilt = sum(count for void, count in voids.items() if (void or "").startswith("prober"))
+    if n >= _MIN_CALLS and spoilt > _MAX_VOID_SHARE * n:
+        return f"the prober itself was late for {spoilt} of {n} calls with {top} in flight"
     return None
 
 

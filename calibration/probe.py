@@ -257,8 +257,10 @@ class Probe:
     async def _stagger(self, request: PlannedRequest, state: _State) -> None:
         """Spreads the first calls of a rung over the time of one, so that they do not move in step."""
         loop = asyncio.get_running_loop()
-        below = [s.measured.end_s for step in state.rungs[request.model].values() for s in step]
-        gap_s = float(np.median(below)) / request.rung if below and state.started < request.rung else 0.0
+        gap_s = 0.0
+        if state.started < request.rung:
+            below = [s.measured.end_s for step in state.rungs[request.model].values() for s in step]
+            gap_s = float(np.median(below)) / request.rung if below else 0.0
         await asyncio.sleep(max(gap_s, state.pause_until - loop.time()))
 
     def _deadline(self, state: _State) -> float:
