@@ -46,6 +46,7 @@ class Setting:
     own_thoughts: bool = False
     replications: int = 20
     seed: int = 1
+    limits_scopes: Mapping[str, Any] = field(default_factory=dict)  # that the endpoint draws on besides
 
 
 def backtest(
@@ -98,6 +99,7 @@ def _world(run: Arrivals, catalog: Catalog, setting: Setting) -> World:
             for k, level in enumerate(run.levels)
         },
         "endpoints": {_SERVICE: {"model": run.model, "channel": "gemini_api"} | dict(setting.endpoint)},
+        "limits_scopes": dict(setting.limits_scopes),
         "routing": {"policy": "static", "endpoint": _SERVICE},
         "client": {"timeout_s": run.timeout_s, "max_attempts": 1, "cancel_on_timeout": True}
         if run.timeout_s > 0

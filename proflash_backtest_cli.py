@@ -16,6 +16,7 @@ from profiles.files import write_atomically
 
 if TYPE_CHECKING:
     from calibration.backtest import Backtest
+    from calibration.measured_endpoint import Placed
     from calibration.samples import Sample
     from proflash_backtest import Setting
 
@@ -59,8 +60,10 @@ def backtest(
     if thoughts not in ("run", "profile"):
         raise InputError(f"--thoughts {thoughts}: give run or profile")
     limits = {"rpm": rpm, "input_tpm": input_tpm, "algorithm": algorithm, "window_s": window_s}
-    service, phase_s = _endpoint(endpoint, limits, window_phase_s % window_s)
-    setting = Setting(service, phase_s, thoughts == "profile", replications, seed)
+    place = _endpoint(endpoint, limits, window_phase_s % window_s)
+    setting = Setting(
+        place.endpoint, place.window_phase_s, thoughts == "profile", replications, seed, place.limits_scopes
+    )
     samples = _samples(run, form, first_chunk_tokens)
     found = _judge(samples, models, load_catalog(*profiles or ()), setting)
     if html is not None:
@@ -70,16 +73,16 @@ def backtest(
         raise typer.Exit(1)
 
 
-def _endpoint(file: Path | None, limits: dict[str, Any], phase_s: float) -> tuple[dict[str, Any], float]:
+def _endpoint(file: Path | None, limits: dict[str, Any], phase_s: float) -> Placed:
     """The endpoint, and when its limit windows begin."""
-    if file is not None:
-        from calibration.measured_endpoint import read
+    from calibration.measured_endpoint import Placed, read
 
+    if file is not None:
         return read(file)
     if limits["rpm"] is None and limits["input_tpm"] is None:
-        return {"buy": "payg"}, 0.0
+        return Placed({"buy": "payg"})
     given = {name: value for name, value in limits.items() if value is not None}
-    return {"buy": "payg", "limits": given}, phase_s
+    return Placed({"buy": "payg", "limits": given}, window_phase_s=phase_s)
 
 
 def _samples(run: Path, form: str | None, chunk: int) -> tuple[Sample, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "calibration")]
 
-from other_service import CHUNK, Engine, Leak, Noise, Service, Window  # noqa: E402
+from other_service import CHUNK, Engine, Leak, Log, Noise, Service, Window  # noqa: E402
 from virtual_time import in_virtual_time  # noqa: E402
 
 import calibration.probe  # noqa: E402
@@ -41,6 +41,7 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
+ABOVE = (1.3,)  # of a limited service: nobody else's capacity can be passed
 REPLICATIONS = 5  # of a prediction; a machine has no luck of its own
 PATIENCE_S = 7_200.0  # nobody gives up: the services know no timeouts
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
@@ -107,6 +108,7 @@ THROUGHOUT = Noise(slow_share=0.04, slow_factor=2.5, slow_pace=2.0, shared=0.8)
 
 
 def limited(make_limits, capacity_per_s):
+    """``capacity_per_s``: what the limits let through in the long run."""
     return Variant(lambda seed: Service(seed=seed, limits=make_limits()), capacity_per_s, limited=True)
 
 
@@ -120,6 +122,14 @@ VARIANTS = {
     "loaded prefill": loaded(0.1, prefill_load=0.03),
     "window of requests": limited(lambda: (Window(240),), 4.0),
     "bucket of requests": limited(lambda: (Leak(200, 4.0),), 4.0),
+    "small bucket": limited(lambda: (Leak(6, 4.0),), 4.0),
+    "bucket of 60": limited(lambda: (Leak(60, 4.0),), 4.0),
+    "bucket of 400": limited(lambda: (Leak(400, 4.0),), 4.0),
+    "short window": limited(lambda: (Window(40, 10.0),), 4.0),
+    "log of requests": limited(lambda: (Log(240),), 4.0),
+    "two windows": limited(lambda: (Window(240), Window(1_450_000, by_tokens=True)), 4.0),
+    "two buckets": limited(lambda: (Leak(60, 4.0), Leak(300_000, 24_000, by_tokens=True)), 4.0),
+    "window and bucket": limited(lambda: (Window(240), Leak(20, 4.5)), 4.0),
     "window of tokens": limited(lambda: (Window(1_500_000, by_tokens=True),), 1_500_000 / 60 / MEAN_PROMPT),
     "failing": hosted(failures=0.03, no_room=0.02, cuts=0.01),
     "engine": engine(),
@@ -177,19 +187,21 @@ def judge(name, seed, verbose=False, sizes=None):
     light, rung, calls = sizes or variant.sizes
     profile, fit, samples, result = calibrate(variant, seed, light, rung)
     station = fit_station(samples, MODEL) if variant.station else None
-    endpoint, phase_s = {"buy": "payg"} if station is None else station.endpoint, 0.0
+    endpoint, phase_s, scopes = {"buy": "payg"} if station is None else station.endpoint, 0.0, {}
     if variant.limited:
-        burst = offered(variant, 1.6, seed, 1_500)  # what finds a limit: a run above it
+        burst = offered(variant, 1.6, seed, 3_000)  # what finds a limit: a run above it
         met = of_limits(MODEL, burst, "benchmark", str(DAY))
-        endpoint, phase_s = met.endpoint, met.window_phase_s
+        endpoint, phase_s, scopes = met.endpoint, met.window_phase_s, met.limits_scopes
         if verbose:
             print(met.note, phase_s)
     if verbose:
         print(fit.load.said if fit.load else "no load", result.ladders, fit.law, station)
     catalog = dataclasses.replace(CATALOG, models=dict(CATALOG.models) | {PROFILE.name: profile})
     rows = []
-    for share in SHARES:
-        setting = Setting(endpoint, phase_s, replications=REPLICATIONS if station is None else 1, seed=seed)
+    for share in (*SHARES, *(ABOVE if variant.limited else ())):
+        setting = Setting(
+            endpoint, phase_s, False, REPLICATIONS if station is None else 1, seed, limits_scopes=scopes
+        )
         found = backtest(offered(variant, share, seed, calls), MODEL, catalog, setting)
         if verbose:
             print(f"--- {name}, {share:.0%}\n{table(found)}")

@@ -90,7 +90,7 @@ def calibrate(
     plan = _plan(options, chosen, day)
     _announce(plan, settings, yes)
     result = _measure(plan, settings)
-    _conclude(chosen, settings, out, result, as_json, (place.instances, place.limit_window_s))
+    _conclude(chosen, settings, out, result, as_json, (place.instances, place.limit_windows_s))
 
 
 @app.command()
@@ -229,7 +229,7 @@ def _conclude(
     out: Path,
     result: Result,
     as_json: bool,
-    place: tuple[int | None, float],
+    place: tuple[int | None, Sequence[float]],
 ) -> None:
     """Says how the run went, then fits, writes and prints."""
     from calibration import measured_endpoint, samples
@@ -252,8 +252,8 @@ def _conclude(
         "ladders": dict(result.ladders),
     }
     document["endpoints"] = measured_endpoint.found_in(stored, list(chosen), place, out, say)
-    window_s = None if place[0] is not None else place[1]
-    _publish(document | _fit_all(chosen, stored.samples, stored.digest, out, window_s), out, as_json)
+    windows_s = None if place[0] is not None else place[1]
+    _publish(document | _fit_all(chosen, stored.samples, stored.digest, out, windows_s), out, as_json)
 
 
 def _fit_all(
@@ -261,13 +261,13 @@ def _fit_all(
     samples: Sequence[Sample],
     digest: str,
     out: Path,
-    window_s: float | None = None,
+    windows_s: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """``window_s``: over which a limit is counted; None: what calls came to says nothing of the model."""
+    """``windows_s``: over which limits may be counted; None: what calls came to says nothing of a model."""
     rows, failures = [], {}
     for name, profile in chosen.items():
         try:
-            rows.append(_row(*_fit(profile, name, samples, digest, out, window_s)))
+            rows.append(_row(*_fit(profile, name, samples, digest, out, windows_s)))
         except InputError as error:
             failures[name] = str(error)
     return {"models": rows, "failures": failures}
@@ -289,7 +289,7 @@ def _fit(
     samples: Sequence[Sample],
     digest: str,
     out: Path,
-    window_s: float | None,
+    windows_s: Sequence[float] | None,
 ) -> tuple[LatencyFit, Path]:
     from calibration.fit import fit_model
     from calibration.fit_report import fit_report, write_report
@@ -299,7 +299,7 @@ def _fit(
     fit = fit_model(name, samples, profile.latency.law)
     write_report(fit_report(fit, samples), out)
     day = max(datetime.fromisoformat(s.sent_at) for s in samples).date()
-    outcomes = None if window_s is None else outcome_law(samples, name, window_s)
+    outcomes = None if windows_s is None else outcome_law(samples, name, windows_s)
     return fit, write_profile(measured_profile(profile, fit, digest, day, outcomes), out)
 
 

@@ -171,8 +171,16 @@ class Place:
         int | None, typer.Option(min=1, help="So many machines of your own serve: fit them to the ladder.")
     ] = None
     limit_window_s: Annotated[
-        float, typer.Option(help="Seconds over which a limit that refuses calls is counted.")
-    ] = 60.0
+        float | None,
+        typer.Option(min=0.001, help="Seconds over which limits are counted. Default: from 1 to 600, tried."),
+    ] = None
+
+    @property
+    def limit_windows_s(self) -> tuple[float, ...]:
+        """Windows that a limit may be counted over."""
+        from calibration.quota_discovery import WINDOWS_S
+
+        return WINDOWS_S if self.limit_window_s is None else (self.limit_window_s,)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.intervals import Interval, of_share
-from calibration.quota_discovery import WINDOW_S, Attempts, Hypothesis, attempts, discover, unexplained
+from calibration.quota_discovery import WINDOWS_S, Hypothesis, attempts, discover, unexplained
+from calibration.quota_limits import Attempts
 from calibration.samples import Sample
 from profiles.errors import InputError
 
@@ -30,30 +31,30 @@ class OutcomeLaw:
     intervals: Mapping[str, Interval]
 
 
-def limit_of(seen: Attempts, window_s: float = WINDOW_S) -> tuple[Hypothesis, ...]:
+def limit_of(seen: Attempts, windows_s: Sequence[float] = WINDOWS_S) -> tuple[Hypothesis, ...]:
     """The limits that may have refused calls, likeliest first.
 
     InputError where fewer than three were refused, or where no limit explains half of the refusals.
     """
-    found = discover(seen, window_s)
+    found = discover(seen, windows_s)
     refused = int((~seen.accepted).sum())
-    left = int(unexplained(seen, found[0], window_s).sum())
+    left = int(unexplained(seen, found[0]).sum())
     if left > (1 - _EXPLAINED) * refused:
         raise InputError(f"no limit explains the refusals: the likeliest leaves {left} of {refused} over")
     return found
 
 
-def outcome_law(samples: Sequence[Sample], model: str, window_s: float = WINDOW_S) -> OutcomeLaw:
+def outcome_law(samples: Sequence[Sample], model: str, windows_s: Sequence[float] = WINDOWS_S) -> OutcomeLaw:
     """The law of one model's samples. InputError where there are none."""
     mine = [sample for sample in samples if sample.model == model]
     if not mine:
         raise InputError(f"{model}: no call was sent")
     seen = attempts(mine)
     try:
-        limit = limit_of(seen, window_s)[0]
+        limit = limit_of(seen, windows_s)[0]
     except InputError:
         limit = None
     failed = sum(s.measured.broken for s in mine)
-    counts = {"failed_share": failed, "refused_share": int(np.sum(unexplained(seen, limit, window_s)))}
+    counts = {"failed_share": failed, "refused_share": int(np.sum(unexplained(seen, limit)))}
     ends = {name: of_share(count, len(mine)) for name, count in counts.items()}
     return OutcomeLaw(failed / len(mine), counts["refused_share"] / len(mine), len(mine), ends)

@@ -81,14 +81,8 @@ class Limits(Strict):
     spent_usd: NonNegative = 0.0  # of that month's, before the run
     algorithm: Algorithm = "fixed_window"
     window_s: Positive = 60.0
-    burst_share: Share = 1.0  # buckets: capacity as a share of one window's limit
+    burst_share: Positive = 1.0  # buckets: what a full one holds, in limits of one window
     tick_s: Positive = 1.0  # tick bucket: it is refilled that often, not continuously
-
-    @model_validator(mode="after")
-    def _some_burst(self) -> Self:
-        if self.algorithm in ("token_bucket", "tick_bucket") and self.burst_share == 0:
-            raise ValueError("burst_share must be above 0: an empty bucket admits nothing")
-        return self
 
 
 class Contention(Strict):

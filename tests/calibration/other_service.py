@@ -29,14 +29,14 @@ class Window:
     used: float = 0.0
     number: int = -1
 
-    def admits(self, now, cost):
+    def fits(self, now, cost):
         number = math.floor((now - self.phase_s) / self.window_s)
         if number != self.number:
             self.number, self.used = number, 0.0
-        if self.used + cost > self.limit:
-            return False
+        return self.used + cost <= self.limit
+
+    def take(self, cost):
         self.used += cost
-        return True
 
 
 @dataclass
@@ -49,13 +49,43 @@ class Leak:
     level: float = 0.0
     at: float = 0.0
 
-    def admits(self, now, cost):
+    def fits(self, now, cost):
         self.level = max(0.0, self.level - (now - self.at) * self.per_s)
         self.at = now
-        if self.level + cost > self.size:
-            return False
+        return self.level + cost <= self.size
+
+    def take(self, cost):
         self.level += cost
-        return True
+
+
+@dataclass
+class Log:
+    """So many in any stretch of time of that length: each is remembered until it is that old."""
+
+    limit: float
+    window_s: float = 60.0
+    by_tokens: bool = False
+    taken: deque = field(default_factory=deque)
+
+    def fits(self, now, cost):
+        while self.taken and self.taken[0][0] <= now - self.window_s:
+            self.taken.popleft()
+        self.now = now
+        return sum(size for _, size in self.taken) + cost <= self.limit
+
+    def take(self, cost):
+        self.taken.append((self.now, cost))
+
+
+def admits(limits, now, tokens):
+    """Whether a call passes all limits; then it is counted by each, else by none."""
+    costs = [tokens if limit.by_tokens else 1 for limit in limits]
+    fits = [limit.fits(now, cost) for limit, cost in zip(limits, costs, strict=True)]  # each sees the time
+    if not all(fits):
+        return False
+    for limit, cost in zip(limits, costs, strict=True):
+        limit.take(cost)
+    return True
 
 
 @dataclass
@@ -133,13 +163,10 @@ class Service:
         start, self.asked = loop.time(), self.asked + 1
         prompt, thoughts, answer = self.tokens(request)
         luck = self.noise.draw(self.rng)
-        for limit in self.limits or (None,):
-            crowded = self.no_room > 0 and self.rng.random() < self.no_room
-            if crowded or (limit is not None and not limit.admits(start, prompt if limit.by_tokens else 1)):
-                await asyncio.sleep(0.02)
-                return Measurement(
-                    "throttled", end_s=0.02, code=429, status="RESOURCE_EXHAUSTED", billed=False
-                )
+        crowded = self.no_room > 0 and self.rng.random() < self.no_room
+        if crowded or not admits(self.limits, start, prompt):
+            await asyncio.sleep(0.02)
+            return Measurement("throttled", end_s=0.02, code=429, status="RESOURCE_EXHAUSTED", billed=False)
         if self.rng.random() < self.failures:
             await asyncio.sleep(0.05)
             return Measurement("failed", end_s=0.05, code=503, status="UNAVAILABLE", billed=False)

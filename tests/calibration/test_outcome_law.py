@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from other_service import Service, Window
+from other_service import Service, Window, admits
 from virtual_time import in_virtual_time
 
 from calibration.backtest import run_columns
 from calibration.outcome_law import limit_of, outcome_law
 from calibration.plan import Options, make_plan
 from calibration.probe import Limits, Probe
-from calibration.quota_discovery import Attempts, discover, unexplained
+from calibration.quota_discovery import discover, unexplained
+from calibration.quota_limits import Attempts
 from calibration.samples import Measurement
 from calibration.spend import Ledger
 from profiles.errors import InputError
@@ -72,9 +73,9 @@ def test_what_a_limit_explains_is_what_it_refuses(semantics):
     rng = np.random.default_rng(2)
     at_s = np.cumsum(rng.exponential(np.where(np.arange(900) // 150 % 2, 2.0, 0.3)))
     window = Window(60, phase_s=0.0)
-    accepted = np.array([window.admits(float(at), 1) for at in at_s])
+    accepted = np.array([admits((window,), float(at), 1) for at in at_s])
     seen = Attempts(at_s, {"requests": np.ones(900)}, accepted)
-    found = next(one for one in discover(seen) if one.semantics == semantics)
+    found = next(one for one in discover(seen) if one.limits[0].semantics == semantics)
     left = unexplained(seen, found)
     assert left.sum() <= found.disagreements
     assert not (left & accepted).any()

@@ -68,10 +68,10 @@ def test_without_a_ladder_there_is_no_machine(ladder):
 
 def test_what_is_written_is_an_endpoint_of_a_scenario(ladder, tmp_path):
     stored = SampleFile(Header("x", {}), tuple(ladder), (), "0" * 64)
-    paths = measured_endpoint.found_in(stored, ["m"], (1, 60.0), tmp_path, lambda _: None)
-    endpoint, phase_s = measured_endpoint.read(tmp_path / "m.endpoint.yaml")
+    paths = measured_endpoint.found_in(stored, ["m"], (1, (60.0,)), tmp_path, lambda _: None)
+    found = measured_endpoint.read(tmp_path / "m.endpoint.yaml")
     assert paths == {"m": str(tmp_path / "m.endpoint.yaml")}
-    assert phase_s == 0.0
+    assert found.window_phase_s == 0.0
     constant = {"kind": "constant", "value": 10.0}
     arrivals = {"kind": "poisson", "rate_per_s": 0.1}
     scenario = {
@@ -82,7 +82,7 @@ def test_what_is_written_is_an_endpoint_of_a_scenario(ladder, tmp_path):
         "duration_s": 60.0,
         "routing": {"policy": "static", "endpoint": "own"},
         "classes": {"c": {"arrivals": arrivals, "input_tokens": constant, "output_tokens": constant}},
-        "endpoints": {"own": {"model": "flash"} | endpoint},
+        "endpoints": {"own": {"model": "flash"} | found.endpoint},
     }
     assert parse_scenario(scenario).endpoints["own"].batching.max_batch == 6
     (tmp_path / "wrong.yaml").write_text("a: 1\n")
@@ -91,17 +91,22 @@ def test_what_is_written_is_an_endpoint_of_a_scenario(ladder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "key", "value", "algorithm"),
-    [(Window(60), "rpm", 60, "fixed_window"), (Leak(60, 1.0), "rpm", 60, "token_bucket")],
+    ("limit", "limits"),
+    [
+        (Window(60), {"rpm": 60, "algorithm": "fixed_window", "window_s": 60.0}),
+        (Leak(30, 1.0), {"rpm": 60, "algorithm": "token_bucket", "window_s": 60.0, "burst_share": 0.5}),
+        (Leak(90, 1.0), {"rpm": 60, "algorithm": "token_bucket", "window_s": 60.0, "burst_share": 1.5}),
+    ],
 )
-def test_a_limit_is_found_with_its_kind(target, limit, key, value, algorithm):
+def test_a_limit_is_found_with_its_kind(target, limit, limits):
     burst = [20 * k + 0.3 * i for k in range(12) for i in range(30 if k % 3 else 55)]
     rows = [Arrival(at_s, "m", 100, 50) for at_s in burst]
     plan = replay_plan(rows, {"m": target("m")})
     samples = measured(plan, Service(limits=(limit,)), max_in_flight=10_000, pauses=False)
     found = measured_endpoint.of_limits("m", samples, "s:x", "2026-11-25")
-    assert found.endpoint["limits"]["algorithm"] == algorithm
-    assert found.endpoint["limits"][key] == pytest.approx(value, rel=0.05)
+    numbers = found.endpoint["limits"]
+    assert numbers.pop("algorithm") == limits.pop("algorithm")
+    assert numbers == pytest.approx(limits, rel=0.02)
     assert found.confidence > 0.9
     assert "confidence" in found.note
     with pytest.raises(InputError, match="refused"):
