@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "calibration")]
 
-from other_service import CHUNK, Engine, Leak, Log, Noise, Service, Window  # noqa: E402
+from other_service import CHUNK, Engine, Leak, Noise, Service, Window  # noqa: E402
 from virtual_time import in_virtual_time  # noqa: E402
 
 import calibration.probe  # noqa: E402
@@ -41,7 +41,6 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = EPOCH.date()
 MODEL = "gemini-3.8-flash"
 SHARES = (0.3, 0.6, 0.9)
-ABOVE = (1.3,)  # of a limited service: nobody else's capacity can be passed
 REPLICATIONS = 5  # of a prediction; a machine has no luck of its own
 PATIENCE_S = 7_200.0  # nobody gives up: the services know no timeouts
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
@@ -122,14 +121,6 @@ VARIANTS = {
     "loaded prefill": loaded(0.1, prefill_load=0.03),
     "window of requests": limited(lambda: (Window(240),), 4.0),
     "bucket of requests": limited(lambda: (Leak(200, 4.0),), 4.0),
-    "small bucket": limited(lambda: (Leak(6, 4.0),), 4.0),
-    "bucket of 60": limited(lambda: (Leak(60, 4.0),), 4.0),
-    "bucket of 400": limited(lambda: (Leak(400, 4.0),), 4.0),
-    "short window": limited(lambda: (Window(40, 10.0),), 4.0),
-    "log of requests": limited(lambda: (Log(240),), 4.0),
-    "two windows": limited(lambda: (Window(240), Window(1_450_000, by_tokens=True)), 4.0),
-    "two buckets": limited(lambda: (Leak(60, 4.0), Leak(300_000, 24_000, by_tokens=True)), 4.0),
-    "window and bucket": limited(lambda: (Window(240), Leak(20, 4.5)), 4.0),
     "window of tokens": limited(lambda: (Window(1_500_000, by_tokens=True),), 1_500_000 / 60 / MEAN_PROMPT),
     "failing": hosted(failures=0.03, no_room=0.02, cuts=0.01),
     "engine": engine(),
@@ -198,7 +189,7 @@ def judge(name, seed, verbose=False, sizes=None):
         print(fit.load.said if fit.load else "no load", result.ladders, fit.law, station)
     catalog = dataclasses.replace(CATALOG, models=dict(CATALOG.models) | {PROFILE.name: profile})
     rows = []
-    for share in (*SHARES, *(ABOVE if variant.limited else ())):
+    for share in SHARES:
         setting = Setting(
             endpoint, phase_s, False, REPLICATIONS if station is None else 1, seed, limits_scopes=scopes
         )
