@@ -3,7 +3,7 @@
     python benchmarks/refusals.py [limit ...] [--seeds 2] [--calls 2000]
 
 Everything runs in virtual time, as `benchmarks/backtest.py`, whose service it uses; the limits are
-`tests/calibration/other_service.py`'s. What is asked: the share refused within one point, at 30, 60 and 90 % of
+`tests/calibration/other_service.py`'s. Asked: the share refused within one point, at 30, 60 and 90 % of
 what the limits let through in the long run, and at 130 and 200 % of it.
 """
 
