@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
 from profiles.errors import InputError
 from profiles.yaml_io import read_yaml
-from sim.policies.base import build_policy, policy_names
+from sim.policies.base import build_policy, policy_class, policy_names
+
+_WORD = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def read_routing(text: str) -> dict[str, Any]:
@@ -22,10 +26,32 @@ def read_routing(text: str) -> dict[str, Any]:
 
 
 def write_routing(routing: Mapping[str, Any]) -> str:
-    """The text that `read_routing` reads back; parameters as JSON, which is YAML too."""
-    parameters = {key: value for key, value in routing.items() if key != "policy"}
+    """The text that `read_routing` reads back, without the parameters that have their defaults."""
     name = str(routing["policy"])
-    return f"{name} {json.dumps(parameters)}" if parameters else name
+    default = _defaults(name)
+    parameters = {
+        key: value
+        for key, value in routing.items()
+        if key != "policy" and not (key in default and _flow(default[key]) == _flow(value))
+    }
+    return f"{name} {_flow(parameters)}" if parameters else name
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    found = {one.name: one.default for one in fields(policy_class(name)) if one.default is not MISSING}
+    made = (one for one in fields(policy_class(name)) if one.default_factory is not MISSING)
+    return found | {one.name: one.default_factory() for one in made}  # type: ignore[misc]
+
+
+def _flow(value: object) -> str:
+    """A value in YAML's flow style, words without quotes where YAML reads them back as words."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and _WORD.fullmatch(value) and read_yaml(f"word: {value}") == {"word": value}:
+        return value
+    return json.dumps(value)
 
 
 def ready_policies(endpoints: Mapping[str, object]) -> tuple[str, ...]:

@@ -129,6 +129,41 @@ def test_where_nobody_answers_a_call_waits_for_the_shorter_timeout(timeouts, wai
     assert np.isnan(a.begin_s[inside]).all()
 
 
+BATCHING = {"max_batch": 4, "step_s": {"intercept_s": 0.01}, "prefill_tokens_per_s": 5e3, "kv_tokens": 20_000}
+FLASH = {"buy": "payg", "model": "gemini-3.8-flash"}
+EVERY_KIND = {
+    "plain": payg(constant(0.5)),
+    "limited": payg(constant(0.5), limits={"rpm": 600, "concurrent": 50}),
+    "contended": FLASH | {"contention": {"threshold_tpm": 10**6, "refused_share": 0.5}},
+    "caching": FLASH | {"context_cache": {"kind": "implicit", "life_s": 60.0}},
+    "crowded": FLASH | {"load": {"pace_contention": 0.1, "up_to": 50}},
+    "reserved": {"buy": "provisioned", "model": "gemini-3.8-flash", "gsus": 1},
+    "slots": instances(constant(0.5), 3),
+    "preemptive": instances(constant(0.5), 3, preemptive=True),
+    "batching": {"buy": "instances", "batching": BATCHING},
+    "moving": instances(constant(0.5), 3, failures={"mtbf_s": 50.0, "mttr_s": 5.0}),
+    "jobs": {"buy": "batch", "model": "gemini-3.8-flash", "turnaround_s": constant(5.0), "job_every_s": 9.0},
+    "line": {"buy": "live", "sessions": 9, "first_sound_s": constant(0.5)},
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_kind_of_station_can_be_silent_and_the_timeout_for_connecting_holds(kind):
+    voice = {"turns": constant(2.0), "speech_s": constant(1.0), "answer_s": constant(2.0)}
+    asks = {"arrivals": request_class(2.0)["arrivals"], "voice": voice}
+    client = {"max_attempts": 1, "connect_timeout_s": 0.75}
+    spec = scenario(
+        {"here": EVERY_KIND[kind]}, {"a": asks if kind == "line" else request_class(2.0)},
+        events=[SILENT], client=client, duration_s=60.0,
+    )  # fmt: skip
+    records = audited(spec)
+    a, inside = records.attempts, sent_inside(records, 20.0, 35.0)
+    assert inside.sum() > 10
+    assert (a.reason[inside] == Reason.CONNECT).all()
+    assert np.allclose(a.end_s[inside] - a.send_s[inside], 0.75)
+    assert not (a.reason[~inside] == Reason.CONNECT).any()
+
+
 def test_a_connect_timeout_that_nobody_meets_leaves_every_byte():
     client = MIXED["client"] | {"connect_timeout_s": 0.125}
     assert fingerprint(audited(mixed(client=client))) == fingerprint(audited(mixed()))

@@ -13,7 +13,9 @@ from sim.commands.compare_cli import app, asked_routings, read_routing
 from sim.experiments.frontier import CRITERIA, comparison, dominators
 from sim.experiments.study import compare
 from sim.outcome.stats import Estimate
+from sim.policies import build_policy
 from sim.policies.files import load_policy_file, loaded_files
+from sim.policies.text import write_routing
 from sim.scenario.file import dump_scenario, parse_scenario
 
 MINE = '''
@@ -118,8 +120,6 @@ def test_a_file_that_holds_no_policy_is_refused_in_words(tmp_path, text, spec, m
 
 
 def test_a_scenario_file_cannot_name_a_python_file(mine, scenario):
-    from sim.policies import build_policy
-
     with pytest.raises(InputError, match="no policy"):
         build_policy({"policy": mine})
 
@@ -202,6 +202,32 @@ def test_a_policy_on_the_command_line_is_a_name_and_a_mapping(text, expected):
 def test_what_is_no_policy_is_refused(text):
     with pytest.raises(InputError):
         read_routing(text)
+
+
+@pytest.mark.parametrize(
+    ("routing", "text"),
+    [
+        ({"policy": "rules", "pro": "pro", "flash": "flash"}, "rules"),
+        ({"policy": "rules", "pro": "own.pro-2", "flash": "on"}, "rules {pro: own.pro-2, flash: on}"),
+        ({"policy": "static", "endpoint": "null"}, 'static {endpoint: "null"}'),
+        ({"policy": "split", "weights": {"a": 1.0, "b": 2}}, "split {weights: {a: 1.0, b: 2}}"),
+        (
+            {"policy": "defer", "of": {"policy": "static", "endpoint": "pro"}, "within": 0.25},
+            "defer {of: {policy: static, endpoint: pro}, within: 0.25}",
+        ),
+        (
+            {"policy": "fallback", "chain": ["pro", "flash"], "on": ["throttled"]},
+            "fallback {on: [throttled]}",
+        ),
+        (
+            {"policy": "hold", "opens": "20:00", "closes": "06:00", "into": None},
+            'hold {opens: "20:00", closes: "06:00"}',
+        ),
+    ],
+)
+def test_a_routing_in_one_line_is_short_and_reads_back(routing, text):
+    assert write_routing(routing) == text
+    assert build_policy(read_routing(text)) == build_policy(routing)
 
 
 def test_without_a_policy_the_plans_are_compared_and_ones_own(scenario, mine):
