@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +43,21 @@ class Point:
     quality: Basis = field(default=Basis("unknown", 0, None))  # what its adequate share rests on
     best: dict[str, Estimate] = field(default_factory=dict)  # what its requests could have had at best
     from_best: dict[str, Estimate] = field(default_factory=dict)  # each figure less its own
+
+    @property
+    def room(self) -> float | None:
+        """How far the tightest share that is asked for is passed, or missed (below 0); None: none is known.
+
+        A point complies where this is 0 or more and its cost is within the budget.
+        """
+        shares = [one for one in self.requirements if one.found.unit == "share"]
+        found = [one.found.value - one.asked for one in shares if one.found.value is not None]
+        return min(found) if found and len(found) == len(shares) else None
+
+    @property
+    def budget_usd_per_month(self) -> float | None:
+        """The budget that is asked for; None where there is none."""
+        return next((one.asked for one in self.requirements if one.name == "budget"), None)
 
     @property
     def on_frontier(self) -> bool | None:
@@ -193,12 +209,18 @@ def _from_best(run: StudyRun) -> dict[str, Estimate]:
         return {}
     found = {}
     for name, (of, unit) in _BOUNDS.items():
-        pairs = [(_figure(one, of), getattr(one.best, name)) for one in run.results]
+        pairs = [_reached(_figure(one, of), getattr(one.best, name)) for one in run.results]
         gap = difference_of_pairs(pairs, unit)
         found[name] = (
             widened(gap, apart(run.arms, _arms_of_bound(run, name))) if of == "adequate_share" else gap
         )
     return found
+
+
+def _reached(own: float | None, best: float | None) -> tuple[float | None, float | None]:
+    """A figure and its bound; the same where only rounding tells them apart (columns are of 32 bits)."""
+    same = own is not None and best is not None and math.isclose(own, best, rel_tol=1e-6)
+    return (own, own) if same else (own, best)
 
 
 def _arms_of_bound(run: StudyRun, name: str) -> dict[str, Arms]:

@@ -16,6 +16,7 @@ from sim.outcome.stats import Estimate
 from sim.policies import build_policy
 from sim.policies.files import load_policy_file, loaded_files
 from sim.policies.text import write_routing
+from sim.report.frontier import frontier_figure, payers_figure
 from sim.scenario.file import dump_scenario, parse_scenario
 
 MINE = '''
@@ -280,6 +281,23 @@ def test_each_policy_is_shown_its_distance_to_the_best_possible(scenario):
     assert comparison(compare(scenario, {"pro": routings["pro"]})).points[0].best == {}  # not asked for
 
 
+def test_a_point_complies_where_it_lies_in_the_shaded_region(scenario):
+    """All bars at once: a budget that one breaks, and a share that the other misses."""
+    routings = {one: {"policy": "static", "endpoint": one} for one in ("pro", "flash")}
+    plain = {p.label: p for p in comparison(compare(scenario, routings)).points}
+    dear, cheap = (plain[one].figures["usd_per_month"].value for one in ("pro", "flash"))
+    weak, able = (plain[one].figures["adequate_share"].value for one in ("flash", "pro"))
+    for share, budget in ((0.0, dear + 1), (0.0, (dear + cheap) / 2), ((weak + able) / 2, dear + 1)):
+        chat = scenario.classes["chat"].model_copy(update={"min_adequate_share": share})
+        asked = {"classes": {"chat": chat}, "budget_usd_per_month": budget}
+        found = comparison(compare(scenario.model_copy(update=asked), routings))
+        (region,) = [one for one in frontier_figure(found).layout.shapes if one.type == "rect"]
+        for point in found.points:
+            inside = point.room >= region.y0 and point.figures["usd_per_month"].value <= region.x1
+            assert inside == point.compliant
+    assert plain["pro"].budget_usd_per_month is None
+
+
 def test_an_unknown_price_leaves_the_least_cost_unknown(scenario):
     law = {"kind": "constant", "value": 1.0}
     own = scenario.model_dump(mode="json", by_alias=True)
@@ -296,11 +314,9 @@ def test_who_pays_adds_up_and_both_figures_say_what_they_show(scenario):
     found = comparison(runs)
     for point in found.points:
         assert sum(point.paid_by.values()) == pytest.approx(1.0)
-    from sim.report.frontier import frontier_figure, payers_figure
-
     assert "pro: " in frontier_figure(found).layout.meta["alt"]
     assert "Who pays." in payers_figure(found).layout.meta["alt"]
-    assert len(frontier_figure(found).data) == 3 * len(found.points)
+    assert len(frontier_figure(found).data) == 4 * len(found.points)
     assert frontier_figure(found).layout.showlegend
     from functools import partial
 
