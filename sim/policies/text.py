@@ -38,9 +38,13 @@ def write_routing(routing: Mapping[str, Any]) -> str:
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    found = {one.name: one.default for one in fields(policy_class(name)) if one.default is not MISSING}
-    made = (one for one in fields(policy_class(name)) if one.default_factory is not MISSING)
-    return found | {one.name: one.default_factory() for one in made}  # type: ignore[misc]
+    found: dict[str, Any] = {}
+    for one in fields(policy_class(name)):
+        if one.default is not MISSING:
+            found[one.name] = one.default
+        elif one.default_factory is not MISSING:
+            found[one.name] = one.default_factory()
+    return found
 
 
 def _flow(value: object) -> str:
