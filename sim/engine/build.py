@@ -123,7 +123,8 @@ def build_floor(world: World, load: Workload) -> Floor:
     levels: dict[str, Level] = {place.name: stations[place.name] for place in open_to_all}
     if stale_s:
         levels = {name: StaleLevel(level, lambda: clock.now, stale_s) for name, level in levels.items()}
-    views = {p.name: _view(levels[p.name], stations[p.name], facts_of(p, scenario)) for p in open_to_all}
+    facts = {place.name: facts_of(place, scenario, world.scopes) for place in open_to_all}
+    views = {name: _view(levels[name], stations[name], own) for name, own in facts.items()}
     system = System(views, lambda: clock.now)
     client.meet(stations, system, _ready(policy, load, world, system, stations))
     return Floor(clock, client, tuple(stations.values()), tuple(world.scopes))

@@ -49,7 +49,7 @@ def _reasons(policy: RoutingPolicy, world: World, load: Workload, class_id: int)
     classes = world.scenario.classes
     columns = Requests(load.take(rows), classes)
     places = [place for place in world.places if place.name in world.scenario.routable]
-    system = System({p.name: EndpointView(Idle(), facts_of(p, world.scenario)) for p in places})
+    system = System({p.name: EndpointView(Idle(), facts_of(p, world.scenario, world.scopes)) for p in places})
     asked = _Asked(policy, classes, system)
     decisions = Counter(asked.decide(Request(columns, i)) for i in range(len(rows)))
     return tuple(Reasoning(d.endpoint, d.criterion, n / len(rows)) for d, n in decisions.most_common())

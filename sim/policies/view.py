@@ -40,6 +40,15 @@ class Typical:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownQuota:
+    """A limit per minute that calls to an endpoint draw on; endpoints that share one know it by one name."""
+
+    name: str
+    rpm: int | None
+    input_tpm: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointFacts:
     """What is known of an endpoint before any call is made; None is unknown."""
 
@@ -56,6 +65,7 @@ class EndpointFacts:
     typical: Typical | None = None
     rates: RateCard | None = None  # list prices; a reservation's tokens are paid for beforehand
     governance: frozenset[str] = frozenset(GOVERNANCE)  # classes of data that may be sent there
+    quotas: tuple[KnownQuota, ...] = ()  # limits per minute, its own and shared ones
 
 
 class Requests:
@@ -66,7 +76,7 @@ class Requests:
         self.classes = [classes[name] for name in load.class_names]
         self._load = load
         self._means: dict[int, float] = {}
-        self._scores: dict[float, list[float]] = {}
+        self._scores: dict[object, list[float]] = {}
         self._labels: dict[str, list[str | None] | None] = {}
 
     @cached_property
@@ -124,6 +134,28 @@ class Requests:
         if sd not in self._scores:
             self._scores[sd] = complexity_scores(self._load, sd).tolist()
         return self._scores[sd]
+
+    def graded(self, roc: Curve, hard_above: float) -> list[float]:
+        """What a classifier with that curve says of each request, hard being above that difficulty."""
+        key = (roc, hard_above)
+        if key not in self._scores:
+            self._scores[key] = roc_scores(self._load, roc, hard_above).tolist()
+        return self._scores[key]
+
+
+Curve = tuple[tuple[float, float], ...]  # points of a ROC: shares of the easy and of the hard called hard
+
+
+def roc_scores(load: Workload, roc: Curve, hard_above: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Scores of a classifier with the given curve, one a request, drawn before the run.
+
+    An easy request's is uniform, so a threshold t calls a share ``1 - t`` of them hard; a hard one's is
+    ``1 - R^-1(u)``, so that it calls a share ``R(1 - t)`` of those hard. R is linear between its points.
+    """
+    easy_share, hard_share = np.array([(0.0, 0.0), *roc, (1.0, 1.0)]).T
+    u = load.luck.uniforms("complexity/curve", len(load))
+    hard = load.difficulty > hard_above
+    return np.asarray(1 - np.where(hard, np.interp(u, hard_share, easy_share), u), dtype=np.float64)
 
 
 def complexity_scores(load: Workload, sd: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -205,6 +237,10 @@ class Request:
     def complexity(self, sd: float) -> float:
         """A complexity classifier's score: the difficulty, with an error of standard deviation ``sd``."""
         return self._columns.scores(sd)[self.index]
+
+    def graded(self, roc: Curve, hard_above: float) -> float:
+        """A complexity classifier's score between 0 and 1, its curve given; see `roc_scores`."""
+        return self._columns.graded(roc, hard_above)[self.index]
 
     @property
     def u(self) -> float:

@@ -12,7 +12,7 @@ from profiles.errors import InputError
 from profiles.latency import LoadLaw
 from profiles.prices import RateCard
 from profiles.schema import ModelProfile
-from sim.policies.view import EndpointFacts, Typical
+from sim.policies.view import EndpointFacts, KnownQuota, Typical
 from sim.quality.verdicts import cascade_of
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ContextCache
@@ -280,9 +280,9 @@ def _check_pace(place: Place, scenario: Scenario) -> None:
         )
 
 
-def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
-    """What a router may know of an endpoint before it calls."""
-    model = place.model
+def facts_of(place: Place, scenario: Scenario, scopes: Mapping[str, Limits] | None = None) -> EndpointFacts:
+    """What a router may know of an endpoint before it calls; ``scopes`` are the limits that some share."""
+    model, quotas = place.model, tuple(_quotas(place, scopes or {}))
     if model is None:
         everything = frozenset(("text", "image", "video", "audio", "pdf"))
         return EndpointFacts(
@@ -298,6 +298,7 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
             place.spec.region,
             typical_of(place),
             governance=_may_hold(place, scenario),
+            quotas=quotas,
         )
     return EndpointFacts(
         name=place.name,
@@ -313,7 +314,15 @@ def facts_of(place: Place, scenario: Scenario) -> EndpointFacts:
         typical=typical_of(place),
         rates=_list_prices(place, model, scenario),
         governance=_may_hold(place, scenario),
+        quotas=quotas,
     )
+
+
+def _quotas(place: Place, scopes: Mapping[str, Limits]) -> Iterator[KnownQuota]:
+    shared = {f"shared {name}": scopes[name] for name in place.scopes if name in scopes}
+    for name, limits in {f"of {place.name}": place.limits, **shared}.items():
+        if limits.rpm is not None or limits.input_tpm is not None:
+            yield KnownQuota(name, limits.rpm, limits.input_tpm)
 
 
 def _may_hold(place: Place, scenario: Scenario) -> frozenset[str]:

@@ -77,6 +77,15 @@ def routings(draw, names):
                 {"policy": "fastest", "among": among},
                 {"policy": "least_utilised", "among": among, "slots": {one: 2}, "reserve_share": 0.5},
                 {"policy": "complexity", "threshold": -2.0, "error_sd": 0.5, "pro": one, "flash": other},
+                {
+                    "policy": "complexity",
+                    "threshold": 0.7,
+                    "roc": [[0.1, 0.5], [0.4, 0.9]],
+                    "hard_above": -2.0,
+                    "pro": one,
+                    "flash": other,
+                },
+                {"policy": "quota_aware", "among": among, "reserve_share": 0.5, "reserve_up_to": 4},
                 {"policy": "fallback", "chain": list(chain), "on": ["throttled", "timed_out"]},
                 {
                     "policy": "budget_pacing",

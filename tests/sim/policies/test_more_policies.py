@@ -152,6 +152,57 @@ def test_slots_of_ones_own_count_where_an_endpoint_has_none():
     assert found["b"] / found["a"] == pytest.approx(3.0, rel=0.2)
 
 
+# --- quotas ------------------------------------------------------------------------------------
+
+
+def quotas(routing, classes, shops, **more):
+    return scenario(shops, classes, routing={"policy": "quota_aware", **routing}, **more)
+
+
+@pytest.mark.parametrize("limit", ["rpm", "input_tpm"])
+def test_quotas_fill_up_evenly_and_nobody_meets_a_429(limit):
+    """Limits of 30 and 60 a minute, 1.2 calls a second: one in three goes to the first, none is refused."""
+    unit = {"rpm": 1, "input_tpm": 100}[limit]
+    shops = {
+        name: payg(limits={limit: n * unit, "algorithm": "sliding_log"}) for name, n in (("a", 30), ("b", 60))
+    }
+    classes = {"x": evenly(1.2, input_tokens=constant(100.0))}
+    records = run(quotas({}, classes, shops, duration_s=600.0))
+    assert (records.requests.outcome == Outcome.SERVED).all()
+    found = counts(records)
+    assert found["b"] / found["a"] == pytest.approx(2.0, rel=0.05)
+    plain = {"policy": "split", "weights": {"a": 1.0, "b": 1.0}}
+    blind = run(scenario(shops, classes, routing=plain, duration_s=600.0))
+    assert (blind.requests.outcome == Outcome.THROTTLED).any()
+
+
+def test_a_share_of_the_quota_is_left_to_the_urgent():
+    shops = {"a": payg(limits={"rpm": 60, "algorithm": "sliding_log"})}
+    classes = {"now": evenly(0.4, priority=0), "later": evenly(2.0, priority=5)}
+    kept = run(quotas({"reserve_share": 0.5}, classes, shops, duration_s=600.0))
+    now = kept.workload.class_id == 0
+    assert (kept.requests.outcome[now] == Outcome.SERVED).all()
+    assert (kept.requests.outcome[~now] == Outcome.REJECTED).mean() > 0.5
+    a = kept.attempts  # never more than half of the limit once somebody less urgent has been let in
+    sent = np.sort(a.send_s)
+    late = np.isin(a.request, np.flatnonzero(~now))
+    for at_s in a.send_s[late]:
+        assert ((sent > at_s - 60.0) & (sent <= at_s)).sum() <= 31  # two at one instant
+    free = run(quotas({}, classes, shops, duration_s=600.0))
+    assert (free.requests.outcome[now] == Outcome.THROTTLED).any()
+
+
+def test_a_limit_that_endpoints_share_is_counted_once():
+    shops = {name: payg(scopes=["all"]) for name in "ab"} | {"c": payg(limits={"rpm": 60})}
+    routing = {"policy": "quota_aware"}
+    spec = scenario(
+        shops, {"x": evenly(1.0)}, routing=routing, limits_scopes={"all": {"rpm": 60}}, duration_s=600.0
+    )
+    found = counts(run(spec))
+    assert found["c"] == pytest.approx(300, abs=5)  # a and b together are no larger than c
+    assert (run(spec).requests.outcome == Outcome.SERVED).all()
+
+
 # --- complexity --------------------------------------------------------------------------------
 
 
@@ -169,6 +220,29 @@ def test_a_noisy_classifier_errs_as_often_as_its_curve_says():
     assert to_pro[hard].mean() == pytest.approx(curve.true_positive_share[k], abs=0.03)
     assert to_pro[~hard].mean() == pytest.approx(curve.false_positive_share[k], abs=0.03)
     assert 0.6 < curve.auc < 0.95
+
+
+CURVE = [[0.05, 0.4], [0.2, 0.7], [0.5, 0.95]]
+
+
+def test_a_router_of_a_stated_curve_has_that_curve():
+    """At a threshold t a share 1 - t of the easy requests and R(1 - t) of the hard ones go to Pro."""
+    for mistaken, caught in [*CURVE, [0.35, 0.825]]:  # the last between two points, where R is linear
+        routing = {"policy": "complexity", "threshold": 1 - mistaken, "roc": CURVE, "hard_above": -2.0}
+        records = run(modelled(routing, duration_s=4_000.0))
+        hard, to_pro = records.workload.difficulty > -2.0, records.requests.endpoint == 0
+        assert 0.1 < hard.mean() < 0.9
+        assert to_pro[hard].mean() == pytest.approx(caught, abs=0.025)
+        assert to_pro[~hard].mean() == pytest.approx(mistaken, abs=0.025)
+
+
+def test_a_stated_curve_asks_the_same_requests_at_every_threshold():
+    sent = []
+    for threshold in (0.9, 0.5):
+        routing = {"policy": "complexity", "threshold": threshold, "roc": CURVE, "hard_above": -2.0}
+        sent.append(run(modelled(routing)).requests.endpoint == 0)
+    assert (sent[0] <= sent[1]).all()  # a lower bar sends more, and nobody else
+    assert sent[0].sum() < sent[1].sum()
 
 
 def test_the_area_is_the_share_of_pairs_in_order():
@@ -292,6 +366,12 @@ def test_the_less_urgent_are_shed_first():
         ({"policy": "fallback", "chain": ["pro", "pro"]}, "once"),
         ({"policy": "complexity", "threshold": 0.0, "error_sd": -1.0}, "error_sd"),
         ({"policy": "foresight", "minimise": "fun"}, "minimise"),
+        ({"policy": "complexity", "threshold": 0.0}, "give error_sd, or roc and hard_above"),
+        ({"policy": "complexity", "threshold": 0.5, "roc": CURVE}, "hard_above"),
+        (
+            {"policy": "complexity", "threshold": 0.5, "roc": [[0.5, 0.4], [0.6, 0.3]], "hard_above": 0.0},
+            "must rise",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(routing, message):
