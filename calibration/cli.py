@@ -84,7 +84,7 @@ def calibrate(
         _from_log(log, chosen, out, day, as_json)
         return
     options = design.options(chosen, trust.timeout_s, past_saturation=place.instances is not None)
-    limits = trust.limits(caps, max((16, *options.ladder)))
+    limits = trust.limits(caps, max((64 if options.limit_calls else 16, *options.ladder)))
     file = samples or out / "samples.jsonl"
     settings = Settings(check_base_url(base_url), caps.pusd, file, resume, limits, texts=texts)
     plan = _plan(options, chosen, day)

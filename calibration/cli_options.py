@@ -89,6 +89,13 @@ class Design:
     ladder_calls: Annotated[
         int, typer.Option(min=5, help="Calls of a step, at least 5 a call in flight.")
     ] = 40
+    limit_calls: Annotated[
+        int,
+        typer.Option(min=0, help="At last so many calls a model in bursts and lulls, to find its limits."),
+    ] = 0
+    limit_rate_per_s: Annotated[
+        float, typer.Option(help="Sends a second in those bursts: above the limit that is looked for.")
+    ] = 8.0
     seed: Annotated[int, typer.Option(help="Seed of the plan's order and times.")] = 1
 
     def options(self, models: Iterable[str], timeout_s: float, *, past_saturation: bool) -> Options:
@@ -110,6 +117,8 @@ class Design:
             ladder_calls=self.ladder_calls,
             past_saturation=past_saturation,
             cached_tokens=numbers(self.cached_tokens, "--cached-tokens") if self.cached_tokens else (),
+            limit_calls=self.limit_calls,
+            limit_rate_per_s=self.limit_rate_per_s,
         )
 
 

@@ -3,6 +3,7 @@
 Cells are model x input length x answer length x thinking level x cached prefix. Requests come in random
 order, models interleaved so that a drift of the service meets all of them, at Poisson times in one or several
 blocks. A ladder may follow: rungs of 1, 2, 4, ... calls kept in flight, which show what load does to a call.
+Last may come bursts that double in size, with lulls between, to be refused: they show limits.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.spend import Tariff, Worst, cost_pusd, thinking_room
 from profiles.errors import InputError
 from profiles.schema import ModelProfile
 
 WORDS = ("the", "cat", "and", "dog", "ran", "far", "out", "for", "his", "old", "red", "box", "was", "not")
+LIMIT_REST_S = 60.0  # before a model's bursts: whatever fills in a minute is full
+_FIRST_BURST = 20
+Floats = NDArray[np.float64]
 _OVERHEAD_TOKENS = 64  # instruction, nonce and what a service adds around a prompt
 _Cell = tuple[int, int, str | None, int]  # input and answer length, thinking level, cached prefix
 
@@ -44,12 +49,15 @@ class Options:
     ladder_calls: int = 40  # of a rung, at least five for each in flight
     past_saturation: bool = False  # climb on until the service refuses: where a machine's queue ends
     cached_tokens: tuple[int, ...] = ()  # lengths of explicit caches to read, beside calls that read none
+    limit_calls: int = 0  # of a model, in bursts and lulls, heedless of refusals: what shows limits
+    limit_rate_per_s: float = 8.0  # in a burst
 
     def __post_init__(self) -> None:
         counts = {"requests": self.requests_per_model, "blocks": self.blocks}
         sizes = {"input tokens": min(self.input_tokens), "answer tokens": min(self.answer_tokens)}
         sizes |= {"cached tokens": min(self.cached_tokens)} if self.cached_tokens else {}
         speeds = {"rate per second": self.rate_per_s, "timeout": self.timeout_s}
+        speeds |= {"limit rate per second": self.limit_rate_per_s}
         for name, value in (counts | sizes | speeds).items():
             if not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; it must be a number above 0")
@@ -140,6 +148,7 @@ class PlannedRequest:
     timeout_s: float
     rung: int = 0  # calls of its model to be in flight, itself included; 0: it leaves at its time
     cached_tokens: int = 0  # of the explicit cache that its prompt begins with; 0: none
+    presses: bool = False  # one of the bursts that look for limits: a refusal holds nobody up
 
     @property
     def cell(self) -> tuple[str, int]:
@@ -215,7 +224,36 @@ def make_plan(options: Options, targets: Mapping[str, Target]) -> Plan:
         index, start_s = len(requests), requests[-1].at_s
         planned = _request(index, block, start_s, targets[model], next(queues[model]), options)
         requests.append(dataclasses.replace(planned, rung=rung))
-    return Plan(options, targets, tuple(requests))
+    return Plan(options, targets, (*requests, *_bursts(options, targets, requests[-1], rng)))
+
+
+def _bursts(
+    options: Options, targets: Mapping[str, Target], last: PlannedRequest, rng: np.random.Generator
+) -> Iterator[PlannedRequest]:
+    """Calls of the shortest answer, one model after the other, each after a rest."""
+    numbers, start_s, block = count(last.index + 1), last.at_s, last.block
+    shortest = dataclasses.replace(options, answer_tokens=(min(options.answer_tokens),), cached_tokens=())
+    for model in options.models if options.limit_calls else ():
+        queue, block = _cells(shortest, targets[model], rng), block + 1
+        at_s = start_s + LIMIT_REST_S + _burst_times(options.limit_calls, options.limit_rate_per_s, rng)
+        for moment_s in at_s.tolist():
+            planned = _request(next(numbers), block, moment_s, targets[model], next(queue), options)
+            yield dataclasses.replace(planned, presses=True)
+        start_s = float(at_s[-1])
+
+
+def _burst_times(calls: int, rate_per_s: float, rng: np.random.Generator) -> Floats:
+    """Seconds of so many calls: bursts that double, each followed by a lull half as long again.
+
+    Small bursts empty small buckets and large ones large buckets; lulls, at a sixth of the rate, let windows
+    pass and buckets fill to different heights.
+    """
+    gaps_s: list[Floats] = []
+    size = _FIRST_BURST
+    while sum(map(len, gaps_s)) < calls:
+        gaps_s += [rng.exponential(1 / rate_per_s, size), rng.exponential(6 / rate_per_s, size // 4)]
+        size *= 2
+    return np.cumsum(np.concatenate(gaps_s)[:calls])
 
 
 def _rungs(options: Options) -> Iterator[tuple[str, int, int]]:

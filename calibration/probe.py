@@ -1,6 +1,7 @@
 """The open-loop sender: requests leave when the plan says, whatever the earlier ones are doing.
 
-Those of a ladder leave when one of their rung comes back instead: so many are kept in flight.
+Those of a ladder leave when one of their rung comes back instead: so many are kept in flight. Those that look
+for limits begin when all others are back, and heed no refusal.
 
 It never spends beyond its cap, pauses all models for as long as a 429 asks (the schedule moves with it, so
 nothing piles up), watches the lag of its own event loop and marks the samples that lag has spoilt. Time and
@@ -21,7 +22,7 @@ import numpy as np
 
 from calibration.client import REFUSED
 from calibration.ladder import is_saturated, reason_to_stop
-from calibration.plan import Plan, PlannedRequest
+from calibration.plan import LIMIT_REST_S, Plan, PlannedRequest
 from calibration.samples import Measurement, Sample
 from calibration.spend import Ledger, Purse, Worst, told_tokens
 from profiles.errors import InputError
@@ -94,6 +95,7 @@ class _State:
     started: int = 0  # calls of that step
     rungs: dict[str, dict[int, list[Sample]]] = field(default_factory=dict)
     ladders: dict[str, str] = field(default_factory=dict)
+    presses: bool = False  # the bursts that look for limits have begun
 
 
 class Lag:
@@ -203,6 +205,8 @@ class Probe:
         for request in self._todo:
             if request.rung and not await self._may_climb(request, state):
                 continue
+            if request.presses and not state.presses:
+                await self._begin_pressing(request, state)
             await self._slots.acquire()
             worst = await self._reserve(request, state)
             if worst is None:
@@ -262,6 +266,13 @@ class Probe:
             below = [s.measured.end_s for step in state.rungs[request.model].values() for s in step]
             gap_s = float(np.median(below)) / request.rung if below else 0.0
         await asyncio.sleep(max(gap_s, state.pause_until - loop.time()))
+
+    async def _begin_pressing(self, request: PlannedRequest, state: _State) -> None:
+        """Moves the rest of the schedule so that the bursts begin after a rest, when nobody is in flight."""
+        await self._drain()
+        loop = asyncio.get_running_loop()
+        free_s = max(loop.time(), state.pause_until)
+        state.shift_s, state.presses = free_s + LIMIT_REST_S - request.at_s - state.start, True
 
     def _deadline(self, state: _State) -> float:
         """When the time cap is reached (seconds on the loop's clock)."""
@@ -345,7 +356,8 @@ class Probe:
         self._climb(sample, state)
         state.late += sample.sent_s - sample.intended_s > LATE_S
         state.failures = state.failures + 1 if measured.outcome == "failed" else 0
-        if measured.outcome == "throttled" and self._limits.pauses:
+        heeds = self._limits.pauses and not self._plan.requests[sample.index].presses
+        if measured.outcome == "throttled" and heeds:
             pause_s = min(MAX_PAUSE_S, measured.retry_s or 1.0)
             state.pause_until = max(state.pause_until, now + pause_s)
         state.stopped = state.stopped or _reason_to_stop(sample, state.failures)

@@ -10,7 +10,7 @@ have the likelihood ``e^d (1 - e)^(n - d)``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,8 +24,14 @@ SEMANTICS: tuple[Semantics, ...] = ("log", "window", "bucket")
 MINUTE_S = 60.0
 _PHASES = 60  # starts of a window that are tried, twice
 _GRID = 40  # refills and sizes of a bucket that are tried, each stage
-_ROUGH = 1  # stages on which what a bucket should have let in is taken from it all the same
-_STAGES = (60.0, 40.0, 15.0, 3.0)  # log-likelihood below the best that the next, finer grid still covers
+_NEAR = 0.01  # of a refill found, around which all sizes are tried again
+_STAGES = (
+    60.0,
+    60.0,
+    30.0,
+    10.0,
+    3.0,
+)  # log-likelihood below the best that the next, finer grid still covers
 _NOISE = 0.01  # disagreements expected of clocks that differ, before the calls themselves speak
 _CREDIBLE = 3.0  # log-likelihood below the best that still belongs to a range
 _SLACK = 1e-9
@@ -106,7 +112,7 @@ def fit_limit(
     Buckets, which take long, may be looked for roughly.
     """
     if semantics == "bucket":
-        return _fit_bucket(view, metric, _STAGES if thorough else _STAGES[:2])
+        return _fit_bucket(view, metric, thorough=thorough)
     fit = _fit_log if semantics == "log" else _fit_window
     return min((fit(view, metric, window_s) for window_s in windows_s), key=lambda one: one.disagreements)
 
@@ -202,7 +208,7 @@ def _since(seen: Attempts, amount: Floats, start: NDArray[np.intp]) -> Floats:
 # --- buckets ----------------------------------------------------------------------------------------
 
 
-def _fit_bucket(view: View, metric: str, stages: Sequence[float]) -> Found:
+def _fit_bucket(view: View, metric: str, *, thorough: bool) -> Found:
     """Refill a second and size of a bucket that was full at the first call."""
     amount, accepted, at_s = view.seen.amounts[metric], view.seen.accepted, view.seen.at_s
     let_in = amount[accepted]
@@ -211,23 +217,56 @@ def _fit_bucket(view: View, metric: str, stages: Sequence[float]) -> Found:
     mean_per_s = float(let_in.sum() / (at_s[-1] - at_s[0]))
     rates = np.geomspace(0.02 * mean_per_s, 100 * mean_per_s, 2 * _GRID)
     sizes = np.geomspace(float(let_in.max()), float(let_in.sum()) + float(let_in.max()), _GRID)
-    most = float(sizes[-1])
-    for stage, reach in enumerate(stages):
-        roughly = stage < _ROUGH and view.accepted_weight == 1
+    stages = _STAGES if thorough else _STAGES[:2]
+    found = _zoomed(view, amount, (rates, sizes), stages, roughly=view.accepted_weight == 1)
+    if thorough:  # once more, for a refill that is now known, among all sizes
+        near = found.rate_per_s * np.linspace(1 - _NEAR, 1 + _NEAR, _GRID)
+        again = _zoomed(view, amount, (near, sizes), stages[1:], roughly=False)
+        found = _better(view, again, found)
+    (low, high), (size_low, size_high) = found.rates_per_s, found.sizes
+    size_high = size_high if size_high < sizes[-1] else np.inf  # never empty: nothing bounds it
+    ends = (found.rate_per_s * MINUTE_S, low * MINUTE_S, high * MINUTE_S)
+    return Found(
+        Limit(metric, "bucket", *ends, MINUTE_S, None, found.size, size_low, size_high), found.disagreements
+    )
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    """The refill and the size that fit best, what fits as well, and how many calls disagree."""
+
+    rate_per_s: float
+    size: float
+    rates_per_s: tuple[float, float]
+    sizes: tuple[float, float]
+    disagreements: int
+
+
+def _better(view: View, one: _Bucket, other: _Bucket) -> _Bucket:
+    """The bucket that fits better, with the ranges of both where the other fits as well."""
+    best, rest = sorted((one, other), key=lambda found: found.disagreements)
+    logs = view.logs(np.array([best.disagreements, rest.disagreements]))
+    if logs[1] < logs[0] - _CREDIBLE:
+        return best
+    rates, sizes = (*best.rates_per_s, *rest.rates_per_s), (*best.sizes, *rest.sizes)
+    return replace(best, rates_per_s=(min(rates), max(rates)), sizes=(min(sizes), max(sizes)))
+
+
+def _zoomed(
+    view: View, amount: Floats, grid: tuple[Floats, Floats], stages: Sequence[float], *, roughly: bool
+) -> _Bucket:
+    """The best of a grid that is drawn anew around what each stage leaves; ``roughly``: only the first."""
+    rates, sizes = grid
+    for reach in stages:
         wrong = _bucket_disagreements(view, amount, (rates, sizes), roughly=roughly)
         logs = view.logs(wrong)
         rows, columns = np.nonzero(logs >= logs.max() - reach)
+        row, column = _middle(rows, columns, logs)
         ends = _around(rates, rows), _around(sizes, columns)
-        best = _middle(rows, columns, logs)
-        at = float(rates[best[0]]), float(sizes[best[1]])
-        rates, sizes = (np.linspace(*end, _GRID) for end in ends)
-    (low, high), (size_low, size_high) = ends
-    size_high = size_high if size_high < most else np.inf  # never empty: nothing bounds it
-    return Found(
-        Limit(metric, "bucket", at[0] * MINUTE_S, low * MINUTE_S, high * MINUTE_S, MINUTE_S,
-              burst=at[1], burst_low=size_low, burst_high=size_high),
-        int(wrong.min()),
-    )  # fmt: skip
+        found = _Bucket(float(rates[row]), float(sizes[column]), *ends, int(wrong.min()))
+        rates, sizes = np.linspace(*found.rates_per_s, _GRID), np.linspace(*found.sizes, _GRID)
+        roughly = False
+    return found
 
 
 def _around(values: Floats, chosen: NDArray[np.intp]) -> tuple[float, float]:

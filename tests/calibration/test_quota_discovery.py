@@ -72,7 +72,6 @@ def test_a_window_of_another_length_is_found(window_s):
 TWO = {
     "windows of requests and tokens": (Window(240), Window(1_400_000, by_tokens=True)),
     "buckets of requests and tokens": (Leak(60, 4.0), Leak(300_000, 20_000, by_tokens=True)),
-    "a window and a small bucket of requests": (Window(240), Leak(20, 4.5)),
 }
 
 
@@ -150,3 +149,35 @@ def test_samples_become_attempts_in_order_of_sending():
     dated = attempts(samples(lambda at: f"2026-11-25T00:00:{10 - at:04.1f}+00:00"))
     assert np.diff(dated.at_s).tolist() == [1.0, 1.0], "the wall's clock, where every sample says it"
     assert dated.accepted.tolist() == [False, True, True]
+
+
+def test_the_bursts_of_a_plan_find_a_limit_that_its_steady_part_never_meets(virtual, target):
+    from other_service import Service
+
+    from calibration.measured_endpoint import of_limits
+    from calibration.plan import LIMIT_REST_S, Options, make_plan
+    from calibration.probe import Probe
+    from calibration.spend import Ledger
+
+    options = Options(
+        ("m",), 10, 1.0, (200, 2_000), (60, 400), ladder=(1, 2), ladder_calls=10, limit_calls=600
+    )
+    plan = make_plan(options, {"m": target("m")})
+    bursts = [request for request in plan.requests if request.presses]
+    assert len(bursts) == 600
+    assert {request.answer_tokens for request in bursts} == {60}
+    stored = []
+
+    async def sink(sample):
+        stored.append(sample)
+
+    virtual(Probe(plan, Service(limits=(Leak(40, 4.0),)), sink, Ledger(10**15)).run())
+    first = len(plan.requests) - 600
+    ends_s = max(s.sent_s + s.measured.end_s for s in stored if s.index < first)
+    sent_s = {sample.index: sample.sent_s for sample in stored}
+    assert sent_s[first] - ends_s == pytest.approx(LIMIT_REST_S, abs=2.0)
+    gaps_s = np.diff([sent_s[request.index] for request in bursts])
+    assert gaps_s == pytest.approx(np.diff([request.at_s for request in bursts])), "no refusal held them up"
+    limits = of_limits("m", stored, "s:x", "2026-11-25").endpoint["limits"]
+    assert limits["rpm"] == pytest.approx(240, rel=0.01)
+    assert limits["burst_share"] * limits["rpm"] == pytest.approx(40, rel=0.05)
