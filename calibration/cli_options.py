@@ -133,7 +133,9 @@ class Caps:
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Hard cap on tokens of this run, input and output.")
     ] = None
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Send nothing after this time.")] = None
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="The run ends within so many minutes.")] = (
+        None
+    )
     max_in_flight: Annotated[
         int | None,
         typer.Option(min=1, max=256, help="Default: 16, the top of a ladder, or 256 for a replay."),

@@ -15,7 +15,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -34,6 +34,8 @@ MAX_PAUSE_S = 120.0
 LATE_S = 0.05
 MAX_FAILURES = 10  # in a row; then something is wrong that more requests will not mend
 _TICK_S = 0.02
+_RECENT = 200  # calls whose time says how long another one may take
+_GRACE_S = 1.0  # after the cap on minutes, for calls whose time-out is due by then
 _CPU_WINDOW_S = 1.0  # over less, the share of a core says little
 
 
@@ -96,6 +98,12 @@ class _State:
     rungs: dict[str, dict[int, list[Sample]]] = field(default_factory=dict)
     ladders: dict[str, str] = field(default_factory=dict)
     presses: bool = False  # the bursts that look for limits have begun
+    took_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))  # the latest calls
+
+    @property
+    def usual_s(self) -> float:
+        """Seconds that 95 of 100 of the latest calls took; 0 before any has ended."""
+        return float(np.quantile(self.took_s, 0.95)) if self.took_s else 0.0
 
 
 class Lag:
@@ -195,7 +203,7 @@ class Probe:
         try:
             async with self._lag.watching():
                 await self._dispatch(state)
-                await self._drain()
+                await self._drain_until(self._deadline(state) + _GRACE_S)
         finally:
             await self._abandon()
         spent_pusd, ladders = self._purse.money.spent_pusd, state.ladders
@@ -218,8 +226,13 @@ class Probe:
                 self._purse.settle(worst)
                 return
             state.sent += 1
-            task = asyncio.create_task(self._one(request, worst, state))
+            task = asyncio.create_task(self._one(self._in_time(request, state), worst, state))
             self._tasks.add(task)
+
+    def _in_time(self, request: PlannedRequest, state: _State) -> PlannedRequest:
+        """The request with a time-out that ends it with the run at the latest."""
+        left_s = self._deadline(state) - asyncio.get_running_loop().time()
+        return replace(request, timeout_s=max(left_s, 1e-3)) if left_s < request.timeout_s else request
 
     async def _wait_turn(self, request: PlannedRequest, state: _State) -> None:
         """Sleeps until the request is due; a pause the service asks for moves the rest of the schedule."""
@@ -229,7 +242,7 @@ class Probe:
             if state.pause_until > max(due, loop.time()):
                 state.shift_s += state.pause_until - due
                 due = state.pause_until
-            wake = min(due, self._deadline(state))
+            wake = min(due, self._last_send(state))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), max(0.0, wake - loop.time()))
             if self._halt.is_set() or wake < due or state.pause_until <= loop.time():
@@ -279,6 +292,11 @@ class Probe:
         minutes = self._limits.max_minutes
         return math.inf if minutes is None else state.start + minutes * 60
 
+    def _last_send(self, state: _State) -> float:
+        """When a call can no longer be expected to end before the time cap."""
+        deadline = self._deadline(state)
+        return deadline if math.isinf(deadline) else deadline - state.usual_s
+
     async def _reserve(self, request: PlannedRequest, state: _State) -> Worst | None:
         """Reserves the worst case, waiting for others to settle where that may help; None: a cap is met."""
         worst = self._plan.worst(request, self._bounds(request))
@@ -294,7 +312,7 @@ class Probe:
     def _check_limits(self, state: _State) -> None:
         if self._limits.max_requests is not None and state.sent >= self._limits.max_requests:
             state.stopped = state.stopped or "request cap"
-        if asyncio.get_running_loop().time() >= self._deadline(state):
+        if asyncio.get_running_loop().time() >= self._last_send(state):
             state.stopped = state.stopped or "time cap"
         state.stopped = state.stopped or self._halts()
         self._raise_failures()
@@ -353,6 +371,8 @@ class Probe:
         """Draws the consequences of an outcome: pause, stop, report."""
         measured, now = sample.measured, asyncio.get_running_loop().time()
         state.done += 1
+        if measured.billed:  # a refusal is quick
+            state.took_s.append(measured.end_s)
         self._climb(sample, state)
         state.late += sample.sent_s - sample.intended_s > LATE_S
         state.failures = state.failures + 1 if measured.outcome == "failed" else 0
@@ -385,6 +405,12 @@ class Probe:
         while self._tasks:
             await asyncio.wait(self._tasks)
             self._raise_failures()
+
+    async def _drain_until(self, end: float) -> None:
+        """Waits for what is in flight, but not for a wire that ignores its time-out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(None if math.isinf(end) else end):
+                await self._drain()
 
     async def _abandon(self) -> None:
         """Cancels what is still in flight; its reservations stay in the ledger, for they may be billed."""

@@ -151,6 +151,49 @@ def test_hard_limits_stop_the_run(virtual, target, limits, reason):
     )
 
 
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_run_ends_within_its_minutes(virtual, target, heeds):
+    """Nothing is sent that would hardly end in time; what is cut off is booked at its worst."""
+    plan = make(target, requests_per_model=100)
+    service = Service(plan, takes_s=(8.0, 10.0))
+    service.random.seed(3)
+    took, timeouts_s, ledger = [], [], Ledger(10**13)
+
+    async def send(request):
+        timeouts_s.append(request.timeout_s)
+        stuck = len(timeouts_s) == 60
+        try:
+            async with asyncio.timeout(request.timeout_s if heeds else None):
+                return await (asyncio.sleep(10_000) if stuck else service(request))
+        except TimeoutError:
+            return Measurement("timed_out", end_s=request.timeout_s)
+
+    async def timed(*given, **more):
+        start = asyncio.get_running_loop().time()
+        result = await Probe(*given, **more).run()
+        took.append(asyncio.get_running_loop().time() - start)
+        return result
+
+    stored = []
+
+    async def sink(sample):
+        stored.append(sample)
+
+    limits = Limits(max_in_flight=64, max_minutes=1.0)
+    result = virtual(timed(plan, send, sink, ledger, limits=limits))
+    assert result.stopped == "time cap"
+    assert 58.0 < took[0] <= (60.0 if heeds else 61.0) + 1e-6
+    assert 60 < len(timeouts_s) < 200
+    outcomes = [sample.measured.outcome for sample in stored]
+    assert outcomes.count("timed_out") == heeds
+    assert len(outcomes) == result.sent - (not heeds)
+    assert (ledger.reserved_pusd > 0) == (not heeds), "what nobody heard of again stays reserved"
+    if heeds:
+        (cut,) = [sample for sample in stored if sample.measured.outcome == "timed_out"]
+        assert cut.timeout_s == pytest.approx(60.0 - cut.sent_s)
+        assert cut.cost_pusd == plan.worst_pusd(plan.requests[cut.index])
+
+
 def test_failures_in_a_row_and_refusals_stop_the_run(virtual, target):
     plan = make(target)
     result, _ = run(virtual, plan, Service(plan, ("failed",)), Ledger(10**12), limits=Limits(max_in_flight=1))
