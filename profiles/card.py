@@ -179,6 +179,8 @@ def _thinking(block: Thinking) -> Iterator[Line]:
 def _quality(profile: ModelProfile) -> Iterator[Line]:
     found = profile.quality.ability
     yield _line("ability (logits)", found.value, found, found.reasoning or found.reason)
+    for task, own in profile.quality.by_task.items():
+        yield _line(f"ability at {task} (logits)", own.value, own, own.reasoning or own.reason)
     for row in profile.quality.observations:
         yield _line(row.benchmark, f"{row.score:g} {row.unit}", row, row.condition)
 

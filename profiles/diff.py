@@ -47,6 +47,7 @@ def fields_on(profile: ModelProfile, on: date) -> dict[str, str]:
     found |= dict(_quotas(profile, on))
     found |= dict(_throughput(profile, on))
     found["quality.ability"] = plain(profile.quality.ability.value)
+    found |= {f"quality.{task}": plain(own.value) for task, own in profile.quality.by_task.items()}
     found |= {f"quality.{row.benchmark}": f"{row.score:g} {row.unit}" for row in profile.quality.observations}
     return found
 

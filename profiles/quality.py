@@ -11,13 +11,16 @@ score. A model without a reference score is bridged from an *anchor* model over 
 
 so a higher score on the shared benchmark always means a higher ability. A model without any usable score
 stands midway between its neighbours.
+
+A benchmark of one type of task (pictures, code) gives an ability at that type by the same bridge, from an
+anchor that is taken to be as able at it as at all: one number is all its own reference score tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,20 @@ from pydantic import Field, model_validator
 
 from profiles.base import Provenance, Strict, Text
 from profiles.errors import InputError
+
+TaskType = Literal[
+    "classification",
+    "extraction",
+    "summarisation",
+    "rag_answer",
+    "drafting",
+    "translation",
+    "coding",
+    "reasoning",
+    "dialogue",
+    "vision",
+    "agent",
+]
 
 DECIMALS = 4
 _NODES = 64
@@ -108,7 +125,12 @@ class Benchmark(Provenance):
 
 
 class Quality(Strict):
-    """Scores as stated and the one ability used."""
+    """Scores as stated, the ability used, and where a benchmark of a type of task tells more, that one."""
 
     observations: tuple[Benchmark, ...] = ()
     ability: Ability
+    by_task: dict[TaskType, Ability] = Field(default={})
+
+    def ability_on(self, task: str) -> Ability:
+        """The ability used for tasks of a type: the type's own, else the general one."""
+        return self.by_task.get(task, self.ability)  # type: ignore[call-overload, no-any-return]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from profiles.quality import Ability
 from sim.quality.evaluations import Evaluation, evaluations_of
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ContextCache, ExplicitCache, ResponseCache
@@ -30,13 +31,14 @@ def assumptions_of(world: World) -> tuple[Assumption, ...]:
     found = list(_of_study(world))
     seen: set[str] = set()
     evaluations = evaluations_of(world.scenario, world.catalog)
+    tasks = sorted({task for spec in world.scenario.classes.values() for task in spec.task_type or ()})
     for name, limits in world.scopes.items():
         found.append(_of_limits(f"shared {name}", limits))
     for place in world.places:
         found += _of_place(place)
         if place.model is not None and place.model.name not in seen:
             seen.add(place.model.name)
-            found += _of_model(place, evaluations)
+            found += _of_model(place, evaluations, tasks)
     return tuple(found)
 
 
@@ -213,7 +215,9 @@ def _of_instances(name: str, spec: Instances) -> Iterator[Assumption]:
         yield Assumption(f"{name}: failures of an instance", "assumed", "scenario", note)
 
 
-def _of_model(place: Place, evaluations: tuple[Evaluation, ...]) -> Iterator[Assumption]:
+def _of_model(
+    place: Place, evaluations: tuple[Evaluation, ...], tasks: Sequence[str]
+) -> Iterator[Assumption]:
     model = place.model
     assert model is not None
     if place.spec.latency is None:
@@ -233,6 +237,12 @@ def _of_model(place: Place, evaluations: tuple[Evaluation, ...]) -> Iterator[Ass
             low, high = one.interval
             note = f"{one.passed} of {one.n} passed, {one.share:.1%} ({low:.1%} to {high:.1%}, Wilson 95%)"
             yield Assumption(f"{model.name}: quality on {one.task_type}", "measured", "own evaluation", note)
-    yield Assumption(
-        f"{model.name}: quality", ability.grade, f"{ability.source}, {ability.as_of}", ability.reasoning or ""
-    )
+    evaluated = {one.task_type for one in evaluations if one.model == model.name}
+    for task in tasks:
+        if (own := model.quality.ability_on(task)) is not ability and task not in evaluated:
+            yield _of_ability(f"{model.name}: quality on {task}", own)
+    yield _of_ability(f"{model.name}: quality", ability)
+
+
+def _of_ability(what: str, found: Ability) -> Assumption:
+    return Assumption(what, found.grade, f"{found.source}, {found.as_of}", found.reasoning or "")

@@ -1,8 +1,9 @@
 """How able each endpoint is, for each request: the scale of `profiles.quality`.
 
 A task of difficulty d is answered adequately by a model of ability a with probability
-``1 / (1 + exp(-(a - d)))`` (the Rasch model). Ability is the catalogue's ``quality.ability``, or what the
-user's own evaluation results say of the model on that type of task.
+``1 / (1 + exp(-(a - d)))`` (the Rasch model). Ability is the catalogue's, for the type of task where a
+benchmark of that type is known, else the model's general one; or what the user's own evaluation results say
+of the model on that type.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from profiles.catalog import Catalog
+from profiles.quality import Ability
 from sim.quality.evaluations import measured
 from sim.scenario.spec import Scenario
 from sim.workload.columns import Workload
@@ -26,17 +28,6 @@ def adequate_chance(ability: Floats, difficulty: Floats | NDArray[np.float32]) -
     return np.asarray(expit(ability - difficulty), dtype=float)
 
 
-def abilities(scenario: Scenario, catalog: Catalog) -> dict[str, float | None]:
-    """Ability by endpoint; None where it names no model or the model's ability is unknown."""
-    found: dict[str, float | None] = {}
-    for name, endpoint in scenario.endpoints.items():
-        if endpoint.model is None:
-            found[name] = None
-        else:
-            found[name] = catalog.model(endpoint.model, scenario.prices_on).quality.ability.value
-    return found
-
-
 def by_request(scenario: Scenario, catalog: Catalog, load: Workload) -> Mapping[str, Floats]:
     """The ability that each endpoint has for each request of a load; NaN where it is unknown."""
     return {
@@ -47,10 +38,18 @@ def by_request(scenario: Scenario, catalog: Catalog, load: Workload) -> Mapping[
 
 def of_model(model: str | None, scenario: Scenario, catalog: Catalog, load: Workload) -> Floats:
     """The ability of a model for each request: as evaluations say, else the catalogue's; NaN is unknown."""
-    profile = None if model is None else catalog.model(model, scenario.prices_on)
-    known = None if profile is None else profile.quality.ability.value
-    ability = np.full(len(load), np.nan if known is None else known)
-    if profile is not None and scenario.evaluations is not None:
+    if model is None:
+        return np.full(len(load), np.nan)
+    profile = catalog.model(model, scenario.prices_on)
+    ability = np.full(len(load), _number(profile.quality.ability))
+    if (stated := load.labels.get("task_type")) is not None:
+        for code, task in enumerate(stated.names):
+            ability[stated.codes == code] = _number(profile.quality.ability_on(task))
+    if scenario.evaluations is not None:
         for rows, fitted in measured(scenario, catalog, load, profile.name):
             ability[rows] = fitted
     return ability
+
+
+def _number(found: Ability) -> float:
+    return np.nan if found.value is None else found.value

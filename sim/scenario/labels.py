@@ -6,21 +6,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
+from profiles.quality import TaskType
 from sim.distributions import Positive, Strict
 
-TaskType = Literal[
-    "classification",
-    "extraction",
-    "summarisation",
-    "rag_answer",
-    "drafting",
-    "translation",
-    "coding",
-    "reasoning",
-    "dialogue",
-    "vision",
-    "agent",
-]
 Governance = Literal["public", "internal", "confidential", "regulated"]
 UserRegion = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 

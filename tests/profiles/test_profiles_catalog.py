@@ -214,8 +214,28 @@ def test_no_figure_is_graded_above_its_source():
 
 def test_abilities_follow_their_rule():
     for profile in CATALOG.models.values():
-        rule = profile.quality.ability.rule
-        assert profile.ability == rule.derive(lambda name: CATALOG.models[name].ability), profile.name
+        for found in (profile.quality.ability, *profile.quality.by_task.values()):
+            assert found.value == found.rule.derive(lambda name: CATALOG.models[name].ability), profile.name
+
+
+def test_abilities_at_a_type_of_task_rest_on_scores_that_both_models_have():
+    """Every score on pictures or code that a reference model has, too, is used, and as stated."""
+    anchors = {
+        "MMMU-Pro": ("vision", "gemini-3.1-pro-preview"),
+        "SWE-bench Verified": ("coding", "gemini-3.1-pro-preview"),
+        "SWE-Bench Pro": ("coding", "gemini-3.8-flash"),
+    }
+    for name, profile in CATALOG.models.items():
+        scores = {row.benchmark: row.score for row in profile.quality.observations}
+        shared = {one for one, (_, anchor) in anchors.items() if one in scores and name != anchor}
+        assert {found.rule.benchmark for found in profile.quality.by_task.values()} == shared, name
+        for task, found in profile.quality.by_task.items():
+            where, anchor = anchors[found.rule.benchmark]
+            theirs = {row.benchmark: row.score for row in CATALOG.models[anchor].quality.observations}
+            assert (task, found.rule.anchor) == (where, anchor)
+            assert 100 * found.rule.score == pytest.approx(scores[found.rule.benchmark])
+            assert 100 * found.rule.anchor_score == pytest.approx(theirs[found.rule.benchmark])
+            assert found.grade == "assumed"
 
 
 def test_abilities_of_the_reference_models_return_their_score():

@@ -66,7 +66,7 @@ def test_show_gives_every_figure_with_grade_source_and_date():
 def test_the_card_of_every_model_has_every_price_and_no_empty_value(profile):
     sections = {section.title: section.lines for section in card(profile)}
     assert len(sections.get("Prices in USD", ())) == len(profile.prices)
-    assert len(sections["Quality"]) == 1 + len(profile.quality.observations)
+    assert len(sections["Quality"]) == 1 + len(profile.quality.by_task) + len(profile.quality.observations)
     for lines in sections.values():
         for line in lines:
             assert line.value
