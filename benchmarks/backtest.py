@@ -1,10 +1,11 @@
 """Calibrate a service of another making at light load and a ladder; predict it at 30, 60, 90 % of capacity.
 
-    python benchmarks/backtest.py [variant ...] [--seeds 3] [--first 1] [--scale 1.0]
+    python benchmarks/backtest.py [variant ...] [--seeds 3] [--first 1] [--scale 1.0] [--noise]
 
 Everything runs in virtual time: the probe, the plan, the ladder, the fit, the profile and the backtest are
 the product's own, the service is `tests/calibration/other_service.py`. Asked of each prediction: p50 within
-5 %, p90 and p95 within 7 %, p99 within 10 %, refused share within a point, cost within 0.5 %.
+5 %, p90 and p95 within 7 %, p99 within 10 %, refused share within a point, cost within 0.5 %. With `--noise`
+the prediction is another run of the same service: what the size of the runs alone makes of the errors.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from other_service import CHUNK, Engine, Leak, Noise, Service, Window  # noqa: E
 from virtual_time import in_virtual_time  # noqa: E402
 
 import calibration.probe  # noqa: E402
-from calibration.backtest import name_of, table, words  # noqa: E402
+from calibration.backtest import compare, name_of, run_columns, table, words  # noqa: E402
 from calibration.fit import fit_model  # noqa: E402
 from calibration.measured_endpoint import of_limits  # noqa: E402
 from calibration.outcome_law import outcome_law  # noqa: E402
@@ -106,9 +107,11 @@ SKEWED = Noise("gamma", sigma=0.35, slow_share=0.03, slow="pareto", slow_factor=
 THROUGHOUT = Noise(slow_share=0.04, slow_factor=2.5, slow_pace=2.0, shared=0.8)
 
 
-def limited(make_limits, capacity_per_s):
+def limited(make_limits, capacity_per_s, **given):
     """``capacity_per_s``: what the limits let through in the long run."""
-    return Variant(lambda seed: Service(seed=seed, limits=make_limits()), capacity_per_s, limited=True)
+    return Variant(
+        lambda seed: Service(seed=seed, limits=make_limits(), **given), capacity_per_s, limited=True
+    )
 
 
 VARIANTS = {
@@ -123,6 +126,9 @@ VARIANTS = {
     "bucket of requests": limited(lambda: (Leak(200, 4.0),), 4.0),
     "window of tokens": limited(lambda: (Window(1_500_000, by_tokens=True),), 1_500_000 / 60 / MEAN_PROMPT),
     "failing": hosted(failures=0.03, no_room=0.02, cuts=0.01),
+    "all at once": limited(
+        lambda: (Window(300),), 5.0, pace_load=(0.03, 0.0), failures=0.01, no_room=0.005, cuts=0.005
+    ),
     "engine": engine(),
     "short engine queue": engine(most=8, queue=20),
 }
@@ -157,8 +163,8 @@ def calibrate(variant, seed, calls, ladder_calls):
     return measured_profile(PROFILE, fit, "0" * 64, DAY, outcomes), fit, samples, result
 
 
-def offered(variant, share, seed, calls):
-    """A run the fit has not seen, at a share of the capacity."""
+def offered(variant, share, seed, calls, day=0):
+    """A run the fit has not seen, at a share of the capacity; on another day the calls meet other luck."""
     rng = np.random.default_rng(10_000 + seed)
     at_s = np.cumsum(rng.exponential(1 / (share * variant.capacity_per_s), calls))
     sizes = zip(
@@ -167,9 +173,8 @@ def offered(variant, share, seed, calls):
     rows = [Arrival(at, MODEL, size, answer, "low") for at, size, answer in sizes]
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
     plan = replay_plan(rows, targets, timeout_s=PATIENCE_S)
-    return in_virtual_time(
-        measured(plan, variant.make(500 + 31 * seed + round(10 * share)), max_in_flight=100_000, pauses=False)
-    )[0]
+    service = variant.make(500 + 31 * seed + round(10 * share) + 9_000 * day)
+    return in_virtual_time(measured(plan, service, max_in_flight=100_000, pauses=False))[0]
 
 
 def judge(name, seed, verbose=False, sizes=None):
@@ -200,12 +205,26 @@ def judge(name, seed, verbose=False, sizes=None):
     return rows
 
 
+def against_itself(name, seed, verbose=False, sizes=None):
+    """The same rows, where the prediction is a second run of the service."""
+    variant, calls, rows = VARIANTS[name], (sizes or VARIANTS[name].sizes)[2], []
+    codes = (429, 503) if variant.station else (429,)
+    for share in SHARES:
+        one, other = (run_columns(offered(variant, share, seed, calls, day), codes) for day in (0, 1))
+        found = compare(one, [other])
+        if verbose:
+            print(f"--- {name}, {share:.0%}, against itself\n{table(found)}")
+        rows += [(share, row) for row in found.rows]
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("variants", nargs="*", default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of calls")
+    parser.add_argument("--noise", action="store_true", help="predict by a second run of the service")
     parser.add_argument("--verbose", action="store_true")
     asked = parser.parse_args()
     missed = 0
@@ -213,7 +232,7 @@ def main():
         for seed in range(asked.first, asked.first + asked.seeds):
             began = time.perf_counter()
             sizes = [round(asked.scale * size) for size in VARIANTS[name].sizes]
-            rows = judge(name, seed, asked.verbose, sizes)
+            rows = (against_itself if asked.noise else judge)(name, seed, asked.verbose, sizes)
             outside = [(s, r) for s, r in rows if r.error is None or abs(r.error) > r.tolerance]
             differs = [(s, r) for s, r in outside if r.verdict == "differs"]
             missed += len(outside)
