@@ -14,11 +14,11 @@ import numpy as np
 
 from calibration.intervals import Interval, of_share
 from calibration.quota_discovery import WINDOWS_S, Hypothesis, attempts, discover, unexplained
-from calibration.quota_limits import Attempts
+from calibration.quota_limits import Attempts, likelihood
 from calibration.samples import Sample
 from profiles.errors import InputError
 
-_EXPLAINED = 0.5  # share of the refusals that a limit must explain to be believed
+_WORTH = 4.0  # log-likelihood by which a limit must beat luck: the best of many limits fits some luck
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class OutcomeLaw:
 def limit_of(seen: Attempts, windows_s: Sequence[float] = WINDOWS_S) -> tuple[Hypothesis, ...]:
     """The limits that may have refused calls, likeliest first.
 
-    InputError where fewer than three were refused, or where no limit explains half of the refusals.
+    InputError where fewer than three were refused, or where luck alone explains the refusals about as well: a
+    limit has to be worth the numbers it is given by.
     """
     found = discover(seen, windows_s)
     refused = int((~seen.accepted).sum())
-    left = int(unexplained(seen, found[0]).sum())
-    if left > (1 - _EXPLAINED) * refused:
+    if found[0].log_likelihood <= float(likelihood(refused, len(seen.accepted))) + _WORTH:
+        left = int(unexplained(seen, found[0]).sum())
         raise InputError(f"no limit explains the refusals: the likeliest leaves {left} of {refused} over")
     return found
 

@@ -9,7 +9,7 @@ from calibration.backtest import run_columns
 from calibration.outcome_law import limit_of, outcome_law
 from calibration.plan import Options, make_plan
 from calibration.probe import Limits, Probe
-from calibration.quota_discovery import discover, unexplained
+from calibration.quota_discovery import attempts, discover, unexplained
 from calibration.quota_limits import Attempts
 from calibration.samples import Measurement
 from calibration.spend import Ledger
@@ -56,6 +56,16 @@ def test_what_a_limit_refused_is_not_the_models(target):
     assert refused > 50
     assert law.refused_share < 0.005
     assert law.failed_share == pytest.approx(0.02, abs=0.02)
+
+
+def test_a_limit_is_found_among_more_refusals_by_chance(target):
+    """Two thirds of the refusals are luck; neither do they hide the limit, nor does it hide them."""
+    samples = measured(target, Service(limits=(Window(100),), no_room=0.1), rate_per_s=1.9)
+    refused = sum(sample.measured.outcome == "throttled" for sample in samples)
+    (limit,) = limit_of(attempts(samples), (60.0,))[0].limits
+    assert (limit.metric, limit.semantics, limit.limit) == ("requests", "window", 100)
+    by_chance = outcome_law(samples, "m", (60.0,)).refused_share * 500
+    assert 0.5 * refused < by_chance < 0.8 * refused
 
 
 def test_refusals_by_chance_are_no_limit():
