@@ -43,6 +43,12 @@ def emulate(
     tls: Annotated[
         Path | None, typer.Option(help="Serve TLS, as Live needs, with a certificate made in this folder.")
     ] = None,
+    storage: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that stands for Cloud Storage: gs://b/x is FOLDER/b/x, for Cloud's batches."
+        ),
+    ] = None,
     truth_out: Annotated[Path | None, typer.Option(help="Write the truth as JSON.")] = None,
     profiles: Overlays = None,
     on: OnDay = None,
@@ -50,6 +56,8 @@ def emulate(
     """Serve the Gemini protocol on 127.0.0.1 with latencies from profiles, no key needed; Ctrl-C ends it."""
     if limit_kind not in ("window", "bucket", "log"):
         raise InputError(f"--limit-kind {limit_kind}: give window, bucket or log")
+    if storage is not None and not storage.is_dir():
+        raise InputError(f"--storage {storage}: give a folder that is there")
     law = _truth(truth, model, profiles, day_of(on))
     law = dataclasses.replace(law, seed=seed, time_scale=time_scale) if truth is None else law
     overrides = {"rpm": rpm, "input_tpm": input_tpm, "kind": limit_kind}
@@ -59,7 +67,7 @@ def emulate(
     if truth_out is not None:
         write_atomically(truth_out, law.to_json() + "\n")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(law, port, tls))
+        asyncio.run(_serve(law, port, tls, storage))
 
 
 def _truth(file: Path | None, models: list[str] | None, overlays: list[Path] | None, day: date) -> Truth:
@@ -100,7 +108,7 @@ def _with_limits(law: Truth, limits: dict[str, Any], error_rate: float) -> Truth
     return dataclasses.replace(law, models=models)
 
 
-async def _serve(law: Truth, port: int, tls: Path | None) -> None:
+async def _serve(law: Truth, port: int, tls: Path | None, storage: Path | None) -> None:
     from calibration.emulator.server import serving
 
     stop = asyncio.Event()
@@ -108,7 +116,7 @@ async def _serve(law: Truth, port: int, tls: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     secure = None if tls is None else _context(tls)
     try:
-        async with serving(law, port, tls=secure) as url:
+        async with serving(law, port, tls=secure, storage=storage) as url:
             print(url, flush=True)  # noqa: T201  # the one line of data: a script reads it
             say(f"serving {', '.join(law.models)}; give the SDK this base_url and any key; Ctrl-C ends")
             if tls is not None:

@@ -34,7 +34,7 @@ _ASKED = re.compile(r"\babout (\d{1,6}) tokens\b")
 
 _RESOURCE = re.compile(
     r"(?P<cloud>projects/[^/]+/locations/[^/]+/)?"
-    r"(?P<kind>cachedContents|batches)(?:/(?P<id>[^/:]+)(?::(?P<verb>\w+))?)?"
+    r"(?P<kind>cachedContents|batches|batchPredictionJobs)(?:/(?P<id>[^/:]+)(?::(?P<verb>\w+))?)?"
 )
 
 

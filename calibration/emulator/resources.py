@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from calibration.emulator import protocol
+from calibration.emulator.cloud_batches import CloudJobs
 from calibration.emulator.protocol import Head, Json, Resource, get
 from calibration.emulator.stores import Cached, Caches, Item, Job, Jobs, ttl_s
 from calibration.emulator.truth import Ask, Truth
@@ -30,10 +32,17 @@ class Resources:
     ``now_s`` reads emulated seconds; callers are told dates of the wall clock.
     """
 
-    def __init__(self, truth: Truth, now_s: Callable[[], float], next_index: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        now_s: Callable[[], float],
+        next_index: Callable[[], int],
+        storage: Path | None = None,
+    ) -> None:
         self._truth, self._now_s, self._next_index = truth, now_s, next_index
         self._began = datetime.now(UTC)
         self.caches, self.jobs = Caches(), Jobs()
+        self.cloud_jobs = CloudJobs(truth, now_s, self._date, self._item, self._cloud_result, storage)
 
     # --- caches -----------------------------------------------------------------------------------
 
@@ -150,13 +159,17 @@ class Resources:
             "done": state in ("SUCCEEDED", "CANCELLED"),
         }
 
-    def _result(self, name: str, item: Item) -> Json:
+    def _cloud_result(self, name: str, item: Item) -> Json:
+        return self._result(name, item, created=self._date(self._now_s()))
+
+    def _result(self, name: str, item: Item, created: str = "") -> Json:
+        """One reply; of Cloud mode where it is told when it was ``created``."""
         draw = self._truth.draw(item.index, name, item.ask)
         told: Json = {} if item.metadata is None else {"metadata": item.metadata}
         if draw.fault is not None:
             return told | {"error": {"code": 14, "message": "The model is overloaded."}}
         id_, ask = f"emulated-{self._truth.seed}-{item.index}", item.ask
-        head = Head(name, id_, ask.input_tokens, False, draw.truncated, cached_tokens=ask.cached_tokens)
+        head = Head(name, id_, ask.input_tokens, bool(created), draw.truncated, created, ask.cached_tokens)
         return told | {"response": protocol.whole(head, draw.thoughts, draw.answer)}
 
     # --- embeddings -------------------------------------------------------------------------------

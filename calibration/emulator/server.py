@@ -15,10 +15,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
 from calibration.emulator import live, protocol
+from calibration.emulator.cloud_batches import JobRefusedError
 from calibration.emulator.crowd import Crowd, Pacer, SharedPacer
 from calibration.emulator.limits import Limiter
 from calibration.emulator.protocol import Head, Json, Resource, Target
@@ -58,9 +60,12 @@ class Call:
 
 
 class Emulator:
-    """Handlers over one truth. ``api_key``: when given, any other key is refused."""
+    """Handlers over one truth. ``api_key``: when given, any other key is refused.
 
-    def __init__(self, truth: Truth, api_key: str | None = None) -> None:
+    ``storage``: the folder that stands for Cloud Storage.
+    """
+
+    def __init__(self, truth: Truth, api_key: str | None = None, storage: Path | None = None) -> None:
         self.truth = truth
         self._key = api_key
         self._clock: Clock | None = None
@@ -68,7 +73,7 @@ class Emulator:
         self._index = 0
         self.tallies = {name: Tally() for name in truth.models}
         self._limiters = {name: Limiter(model.limits) for name, model in truth.models.items()}
-        self._resources = Resources(truth, lambda: self.clock.now_s(), self.next_index)
+        self._resources = Resources(truth, lambda: self.clock.now_s(), self.next_index, storage)
         self._sessions = dict.fromkeys(truth.models, 0)
         self.resumable: dict[str, int] = {}  # handles of Live sessions, and what they hold in tokens
         self._verbs: dict[str, Callable[[web.Request, Target, str], Awaitable[web.StreamResponse]]] = {
@@ -172,6 +177,8 @@ class Emulator:
         resources, method = self._resources, request.method
 
         def answer(body: Json) -> Json:
+            if target.kind == "batchPredictionJobs":
+                return resources.cloud_jobs.answer(method, target, body)
             if target.kind == "batches":
                 return resources.on_job(method, target)
             if method == "POST" and target.id is None:
@@ -335,7 +342,7 @@ async def _answered(request: web.Request, answer: Callable[[Json], Json]) -> web
     try:
         body = json.loads(await request.read() or b"{}")
         return web.json_response(answer(body))
-    except Refused as refused:
+    except (Refused, JobRefusedError) as refused:
         return _refuse(refused.body)
     except (ValueError, AttributeError, TypeError, KeyError):
         return _refuse(protocol.error(400, "Invalid JSON payload received."))
@@ -357,10 +364,14 @@ def _fail(fault: str) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def serving(
-    truth: Truth, port: int = 0, api_key: str | None = None, tls: ssl.SSLContext | None = None
+    truth: Truth,
+    port: int = 0,
+    api_key: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    storage: Path | None = None,
 ) -> AsyncIterator[str]:
     """Serves on 127.0.0.1 inside the running loop; yields the base URL. OSError when the port is taken."""
-    runner = web.AppRunner(Emulator(truth, api_key).app(), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(Emulator(truth, api_key, storage).app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
@@ -371,13 +382,18 @@ async def serving(
 
 
 @contextlib.contextmanager
-def running(truth: Truth, api_key: str | None = None, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def running(
+    truth: Truth,
+    api_key: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    storage: Path | None = None,
+) -> Iterator[str]:
     """Serves from a thread of its own, for callers without an event loop; yields the base URL."""
     ready, stop = threading.Event(), threading.Event()
     urls: list[str] = []
 
     async def main() -> None:
-        async with serving(truth, api_key=api_key, tls=tls) as url:
+        async with serving(truth, api_key=api_key, tls=tls, storage=storage) as url:
             urls.append(url)
             ready.set()
             await asyncio.to_thread(stop.wait)

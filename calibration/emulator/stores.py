@@ -13,7 +13,7 @@ from calibration.emulator.truth import Ask
 DEFAULT_TTL_S = 3_600.0  # an explicit cache lives an hour unless told otherwise
 _TTL = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
-State = Literal["PENDING", "RUNNING", "SUCCEEDED", "CANCELLED"]
+State = Literal["PENDING", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED"]
 
 
 def ttl_s(body: Mapping[str, object]) -> float:
