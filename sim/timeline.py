@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from sim.luck import Luck
@@ -29,6 +30,7 @@ from sim.scenario.spec import Scenario
 
 T = TypeVar("T")
 E = TypeVar("E")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,21 @@ class Steps(Generic[T]):
     def at(self, now: float) -> T:
         """The value at an instant; a step's own instant has the new value."""
         return self.values[bisect_right(self.at_s, now)]
+
+    @property
+    def changes(self) -> tuple[float, ...]:
+        """The times at which the value really becomes another."""
+        pairs = zip(self.at_s, pairwise(self.values), strict=True)
+        return tuple(at_s for at_s, (before, after) in pairs if before != after)
+
+    def map(self, change: Callable[[T], V]) -> Steps[V]:
+        """The same times with other values."""
+        return Steps(self.at_s, tuple(change(value) for value in self.values))
+
+    def within(self, begin_s: float, end_s: float) -> Iterator[tuple[float, float, T]]:
+        """The pieces of a time in which it is constant: begin, end and value of each."""
+        edges = [begin_s, *(at_s for at_s in self.at_s if begin_s < at_s < end_s), end_s]
+        yield from ((low, high, self.at(low)) for low, high in pairwise(edges))
 
     @property
     def constant(self) -> bool:

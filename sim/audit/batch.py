@@ -8,8 +8,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.catalog import Catalog
 from sim.audit.events import slowed
 from sim.audit.result import Check, check_rows
+from sim.audit.served import by_model
 from sim.records import Reason, Records
 from sim.scenario.batch import Batch
 from sim.scenario.spec import Scenario
@@ -22,7 +24,12 @@ Rows = NDArray[np.intp]
 
 
 def batch_checks(
-    records: Records, prompts: NDArray[np.int64], scenario: Scenario, place: Place, index: int
+    records: Records,
+    prompts: NDArray[np.int64],
+    scenario: Scenario,
+    catalog: Catalog,
+    place: Place,
+    index: int,
 ) -> Iterator[Check]:
     """Tokens enqueued, jobs at once, the order and times of handing in, and turnarounds of one endpoint.
 
@@ -30,12 +37,13 @@ def batch_checks(
     """
     spec, a = place.spec, records.attempts
     assert isinstance(spec, Batch)  # audit_limits asks
-    assert place.model is not None  # a batch endpoint names its model
     rows = np.flatnonzero((a.endpoint == index) & ~np.isnan(a.begin_s))
     rows = rows[np.argsort(a.begin_s[rows], kind="stable")]
-    room = enqueued_room(spec, place.model, scenario.prices_on)
-    most = _most_open(a.begin_s[rows], a.free_s[rows], a.input_tokens[rows].astype(float))
-    yield Check(f"enqueued tokens, {place.name}", most <= room, f"at most {most:.0f} of {room:.0f}")
+    for model, mine in by_model(records, scenario, catalog, place.name, rows, a.begin_s):
+        assert model is not None  # a batch endpoint names its model
+        room = enqueued_room(spec, model, scenario.prices_on)
+        most = _most_open(a.begin_s[mine], a.free_s[mine], a.input_tokens[mine].astype(float))
+        yield Check(f"enqueued tokens, {place.name}", most <= room, f"at most {most:.0f} of {room:.0f}")
     jobs, sizes = np.unique(np.stack([a.begin_s[rows], a.free_s[rows]]), axis=1, return_counts=True)
     bound = spec.requests_per_job or np.inf
     at_once = _most_open(
@@ -47,8 +55,11 @@ def batch_checks(
     yield check_rows(f"order of jobs, {place.name}", late, "began before one that came earlier")
     yield check_rows(f"handing in, {place.name}", odd, "at no stroke and at no job's end")
     yield _turnarounds(records, scenario, place, jobs, len(rows))
-    refused = (a.endpoint == index) & (a.reason == Reason.JOB_TOKENS)
-    small = refused & (prompts <= room)
+    small = np.zeros(len(a), dtype=bool)
+    refused = np.flatnonzero((a.endpoint == index) & (a.reason == Reason.JOB_TOKENS))
+    for model, mine in by_model(records, scenario, catalog, place.name, refused, a.end_s):
+        assert model is not None  # as above
+        small[mine] = prompts[mine] <= enqueued_room(spec, model, scenario.prices_on)
     yield check_rows(f"refused by jobs, {place.name}", small, "would have fitted")
 
 

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.catalog import Catalog
 from sim.audit.result import Check, check_rows
+from sim.audit.served import by_model, switches_s
 from sim.records import Attempts, Records
 from sim.scenario.caches import ExplicitCache
+from sim.scenario.spec import Scenario
 from sim.workload.columns import Workload
 from sim.world.places import Place
 
@@ -22,7 +25,9 @@ Ints = NDArray[np.int64]
 Rows = NDArray[np.intp]
 
 
-def cache_checks(records: Records, place: Place, index: int) -> Iterator[Check]:
+def cache_checks(
+    records: Records, scenario: Scenario, catalog: Catalog, place: Place, index: int
+) -> Iterator[Check]:
     """The checks of one endpoint with a context cache."""
     a = records.attempts
     rows = np.flatnonzero((a.endpoint == index) & ~np.isnan(a.begin_s))
@@ -30,10 +35,12 @@ def cache_checks(records: Records, place: Place, index: int) -> Iterator[Check]:
     spec = place.context_cache
     assert spec is not None  # audit_limits asks
     if isinstance(spec, ExplicitCache):
-        yield from _explicit_checks(records, place, index, spec, rows)
+        yield from _explicit_checks(records, scenario, catalog, place, index, spec, rows)
         return
     due = np.zeros(len(a), dtype=np.int64)
-    due[rows] = _due(records, rows, spec.life_s, place.least_cached)
+    for model, mine in by_model(records, scenario, catalog, place.name, rows, a.begin_s):
+        least = place.least_cached_by("" if model is None else model.name)
+        due[mine] = _due(records, mine, spec.life_s, least)
     due[rows[~_lucky(records, rows, place.name, spec.hit_chance)]] = 0
     own = a.endpoint == index
     wrong = own & (a.cached_tokens != due)
@@ -41,22 +48,31 @@ def cache_checks(records: Records, place: Place, index: int) -> Iterator[Check]:
 
 
 def _explicit_checks(
-    records: Records, place: Place, index: int, spec: ExplicitCache, rows: Rows
+    records: Records,
+    scenario: Scenario,
+    catalog: Catalog,
+    place: Place,
+    index: int,
+    spec: ExplicitCache,
+    rows: Rows,
 ) -> Iterator[Check]:
     """Every call finds its shared text, and the bill has the storings that the calls' times lead to."""
     a, load = records.attempts, records.workload
+    deleted_s = switches_s(records, scenario, catalog, place.name)
     shared, due = np.full(len(a), -1), np.zeros(len(a), dtype=np.int64)
     if load.prefix is not None and load.prefix_tokens is not None:
-        tokens = load.prefix_tokens[a.request[rows]]
-        shared[rows] = np.where(tokens >= place.least_cached, load.prefix[a.request[rows]], -1)
-        due[rows] = np.where(shared[rows] >= 0, tokens, 0)
+        for model, mine in by_model(records, scenario, catalog, place.name, rows, a.begin_s):
+            least = place.least_cached_by("" if model is None else model.name)
+            tokens = load.prefix_tokens[a.request[mine]]
+            shared[mine] = np.where(tokens >= least, load.prefix[a.request[mine]], -1)
+            due[mine] = np.where(shared[mine] >= 0, tokens, 0)
     wrong = (a.endpoint == index) & (a.cached_tokens != due)
     yield check_rows(f"context cache, {place.name}", wrong, "not the text its class shares")
     again = sorted(
         (int(load.class_id[a.request[mine[0]]]), since_s, min(until_s, records.ended_s), int(due[mine[0]]))
         for key in np.unique(shared[shared >= 0])
         for mine in [rows[shared[rows] == key]]
-        for since_s, until_s in _storings(a.begin_s[mine].tolist(), spec)
+        for since_s, until_s in _storings(a.begin_s[mine].tolist(), spec, deleted_s)
     )
     billed = [row for row in records.usage if row.endpoint == place.name]
     kept = sorted((r.class_id, r.begin_s, r.end_s, r.count) for r in billed if r.unit == "cache_storage_hour")
@@ -67,14 +83,18 @@ def _explicit_checks(
     yield Check(f"stored prefixes, {place.name}", same, detail)
 
 
-def _storings(begins_s: list[float], spec: ExplicitCache) -> list[tuple[float, float]]:
+def _storings(
+    begins_s: list[float], spec: ExplicitCache, deleted_s: list[float]
+) -> list[tuple[float, float]]:
     """Times a text is stored, from the sorted times of the calls that begin with it."""
     found: list[tuple[float, float]] = []
     for begin_s in begins_s:
+        later = [at_s for at_s in deleted_s if begin_s < at_s < begin_s + spec.ttl_s]
+        until_s = later[0] if later else begin_s + spec.ttl_s
         if not found or begin_s >= found[-1][1]:
-            found.append((begin_s, begin_s + spec.ttl_s))
+            found.append((begin_s, until_s))
         elif spec.extend:
-            found[-1] = (found[-1][0], begin_s + spec.ttl_s)
+            found[-1] = (found[-1][0], until_s)
     return found
 
 

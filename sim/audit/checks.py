@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from sim.audit.arrivals import arrival_checks
 from sim.audit.causes import cause_checks
-from sim.audit.events import cut_off, event_checks, model_at, serving, unreached
+from sim.audit.events import cut_off, event_checks, model_at, unreached
 from sim.audit.holds import hold_checks
 from sim.audit.limits import limit_checks, peak
 from sim.audit.money import money_checks
 from sim.audit.prompts import judging, prompts_asked
 from sim.audit.result import Audit, Check, check_rows
+from sim.audit.served import serving
 from sim.audit.spend import spend_checks
 from sim.money.bill import Bill
 from sim.policies.base import layers
@@ -201,7 +202,7 @@ def _caps(records: Records, scenario: Scenario, catalog: Catalog) -> NDArray[np.
     spells = timeline(scenario, records.workload.luck)
     for index, place in enumerate(resolve(scenario, catalog).places):
         rows = np.flatnonzero(attempts.endpoint == index)
-        names = serving(spells, place, attempts.begin_s[rows])
+        names = serving(spells, place.name, attempts.begin_s[rows])
         for name in set(names.tolist()):
             model = model_at(place, name)
             limit = None if model is None else model.limits.max_output_tokens.value

@@ -16,10 +16,11 @@ from sim.audit.limits import peak
 from sim.audit.prompts import text_asked
 from sim.audit.quotas import SLACK, drawn, used_in_interval
 from sim.audit.result import Check, check_rows
+from sim.audit.served import by_model
 from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
-from sim.quality.abilities import by_request
+from sim.quality.abilities import of_model
 from sim.quality.verdicts import cascade_of, says_nothing, verifier_s
 from sim.records import Kind, Outcome, Reason, Records, called, verifying
 from sim.scenario.spec import Pacing, Scenario
@@ -180,11 +181,16 @@ def _recount(
     flagged, judged = np.zeros(len(load), dtype=bool), np.zeros(len(load), dtype=bool)
     if says_nothing(spec):
         return flagged, judged
-    for index, (name, ability) in enumerate(by_request(scenario, catalog, load).items()):
+    begin_s = records.attempts.begin_s
+    for index, name in enumerate(records.endpoint_names):
         own = place == index
-        if name != spec.to and name in scenario.routable and own.any():
-            judged |= own
-            flagged[own] = _flags(spec, load, name, ability)[own]
+        if name == spec.to or name not in scenario.routable or not own.any():
+            continue
+        judged |= own
+        for model, rows in by_model(records, scenario, catalog, name, draft[own], begin_s):
+            ability = of_model(None if model is None else model.name, scenario, catalog, load)
+            who = records.attempts.request[rows]
+            flagged[who] = _flags(spec, load, name, ability)[who]
     return flagged, judged
 
 

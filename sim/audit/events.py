@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.schema import ModelProfile
 from sim.audit.result import Check, check_rows
+from sim.audit.served import serving
 from sim.luck import Luck
 from sim.records import Attempts, Outcome, Reason, Records
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ExplicitCache, ResponseCache
 from sim.scenario.client import OS_CONNECT_S
-from sim.scenario.events import Brownout, Errors, Failover, ModelSwitch, Outage
+from sim.scenario.events import Brownout, Errors, Failover, Outage
 from sim.scenario.spec import Scenario
 from sim.stations.prompts import counted, prompts_of
 from sim.stations.service import draw_service
@@ -199,7 +200,7 @@ def _times(records: Records, scenario: Scenario, spells: Spells, place: Place, o
     rows = rows[np.unique(a.request[rows], return_index=True)[1]]
     wrong = np.zeros(len(a), dtype=bool)
     levels = tuple(scenario.classes[name].thinking_level for name in load.class_names)
-    served_by = serving(spells, place, a.begin_s[rows])
+    served_by = serving(spells, place.name, a.begin_s[rows])
     pace = _pace(spells, place.name, a.begin_s[rows])
     load = load if place.context_cache is None else _with_found(load, a, rows)
     for name in set(served_by.tolist()):
@@ -246,15 +247,6 @@ def _pace(spells: Spells, name: str, at_s: Floats) -> Floats:
     return pace
 
 
-def serving(spells: Spells, place: Place, at_s: Floats) -> NDArray[np.object_]:
-    """The name of the model that an event has the endpoint serve at each instant; empty: its own."""
-    names = np.full(len(at_s), "", dtype=object)
-    for spell in spells:  # by beginning: the one that began last holds
-        if isinstance(spell.event, ModelSwitch) and spell.event.endpoint == place.name:
-            names[_inside(at_s, spell.begin_s, spell.end_s)] = spell.event.model
-    return names
-
-
 def model_at(place: Place, name: str) -> ModelProfile | None:
-    """The profile behind a name of `serving`."""
+    """The profile behind a name of `sim.audit.served.serving`."""
     return place.later[name] if name else place.model

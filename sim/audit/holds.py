@@ -19,10 +19,12 @@ from profiles.catalog import Catalog
 from profiles.schema import Throughput
 from sim.audit.reservations import Levels, reserved_levels
 from sim.audit.result import Check
+from sim.audit.served import serving, switches_s
 from sim.policies.base import layers
 from sim.policies.hold import Hold
 from sim.records import Kind, Records, called
 from sim.scenario.spec import Provisioned, Scenario
+from sim.timeline import timeline
 from sim.world.places import Place, resolve
 
 Floats = NDArray[np.float64]
@@ -58,7 +60,8 @@ def hold_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Itera
     wrong = early & ~_into_room(went_s, levels, spec)
     yield _verdict("let go into room", wrong, rows, "went early, but not into what a window had left")
     if all(one.media is None for one in scenario.classes.values()):  # a text is weighed in one way
-        yield _kept_from_room(records, scenario, place, levels, spec, (who, came_s, went_s, last_s))
+        held = (who, came_s, went_s, last_s)
+        yield _kept_from_room(records, scenario, catalog, place, levels, spec, held)
 
 
 def _verdict(name: str, wrong: NDArray[np.bool_], rows: Rows, what: str) -> Check:
@@ -108,6 +111,7 @@ def _into_room(went_s: Floats, levels: Levels, spec: Hold) -> NDArray[np.bool_]:
 def _kept_from_room(
     records: Records,
     scenario: Scenario,
+    catalog: Catalog,
     place: Place,
     levels: Levels,
     spec: Hold,
@@ -115,20 +119,26 @@ def _kept_from_room(
 ) -> Check:
     """At each moment of filling, the most urgent of those that were left would not have fitted."""
     who, came_s, went_s, last_s = calls
-    assert isinstance(place.spec, Provisioned) and place.model is not None  # noqa: PT018
-    throughput = place.model.require_throughput()
+    assert isinstance(place.spec, Provisioned)
+    moved_s = switches_s(records, scenario, catalog, place.name)
+    burns = [_throughput(records, scenario, catalog, place.name, at_s) for at_s in (-1.0, *moved_s)]
     until_s = float(went_s.max(initial=0.0))
     moments_s = _moments_s(levels, spec, until_s)
     used = levels.used_at(moments_s + _ROUNDING_S)  # those let go at the moment itself counted in
     whole = spec.fill_to * np.array([budget for _, budget, _ in levels.steps])[levels.step(moments_s)]
-    asked = _prompts(records, place, throughput, who)
-    estimates = _estimates(records, place.spec, throughput, place.name, moments_s)
+    tenure = np.searchsorted(moved_s, moments_s, side="right")
+    asked_by = [_prompts(records, place, throughput, who) for throughput in burns]
+    estimates = np.zeros(len(moments_s))
+    for number, throughput in enumerate(burns):
+        own, begins_s = tenure == number, [-math.inf, *moved_s][number]
+        means = _estimates(records, place.spec, throughput, place.name, moments_s[own], begins_s)
+        estimates[own] = means
     order = np.argsort(came_s, kind="stable").tolist()
     line: list[tuple[float, int, int]] = []
     n, kept = 0, 0
-    for moment_s, room, most, estimate in zip(
-        moments_s.tolist(), (whole - used).tolist(), whole.tolist(), estimates.tolist(), strict=True
-    ):
+    columns = (moments_s, whole - used, whole, estimates, tenure)
+    for moment_s, room, most, estimate, number in zip(*(one.tolist() for one in columns), strict=True):
+        asked = asked_by[number]
         while n < len(order) and came_s[order[n]] < moment_s - _ROUNDING_S:
             k = order[n]
             heappush(line, (float(last_s[k]), int(who[k]), k))
@@ -140,6 +150,13 @@ def _kept_from_room(
             heappop(line)
         kept += bool(line) and asked[line[0][2]] + estimate <= min(room, most) - slack
     return Check("nobody kept while there was room", not kept, f"{kept} of {len(moments_s)} moments")
+
+
+def _throughput(records: Records, scenario: Scenario, catalog: Catalog, name: str, at_s: float) -> Throughput:
+    """Of the model that a reservation is for at an instant."""
+    served = serving(timeline(scenario, records.workload.luck), name, np.array([at_s]))[0]
+    model = served or str(scenario.endpoints[name].model)  # a reservation names its model
+    return catalog.model(model, scenario.prices_on).require_throughput()
 
 
 def _moments_s(levels: Levels, spec: Hold, until_s: float) -> Floats:
@@ -166,12 +183,12 @@ def _prompts(records: Records, place: Place, throughput: Throughput, who: Rows) 
 
 
 def _estimates(
-    records: Records, spec: Provisioned, throughput: Throughput, name: str, at_s: Floats
+    records: Records, spec: Provisioned, throughput: Throughput, name: str, at_s: Floats, since_s: float
 ) -> Floats:
-    """The mean of the answers settled before each instant, the newest weighing most."""
+    """The mean of the answers settled before each instant, the newest weighing most; begun since a time."""
     a = records.attempts
     index = records.endpoint_names.index(name)
-    rows = np.flatnonzero((a.endpoint == index) & (a.free_s <= records.ended_s))
+    rows = np.flatnonzero((a.endpoint == index) & (a.free_s <= records.ended_s) & (a.begin_s >= since_s))
     rows = rows[np.argsort(a.free_s[rows], kind="stable")]
     prompts, thoughts, said = (
         column[rows].tolist() for column in (a.input_tokens, a.thinking_tokens, a.output_tokens)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from sim.audit.batch import batch_checks
 from sim.audit.caches import cache_checks
-from sim.audit.events import model_at, serving
+from sim.audit.events import model_at
 from sim.audit.instances import instance_checks
 from sim.audit.live import live_checks
 from sim.audit.load import load_check
@@ -22,6 +22,7 @@ from sim.audit.quotas import quota_checks
 from sim.audit.reservations import reservation_checks
 from sim.audit.responses import response_checks
 from sim.audit.result import Check, check_rows
+from sim.audit.served import serving
 from sim.records import Reason, Records
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ResponseCache
@@ -48,11 +49,11 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
         if isinstance(place.spec, Live):
             yield from live_checks(records, place, index, catalog.platform.live)
         if isinstance(place.spec, Batch):
-            yield from batch_checks(records, prompts, scenario, place, index)
+            yield from batch_checks(records, prompts, scenario, catalog, place, index)
         if isinstance(place.spec, ResponseCache):
             yield from response_checks(records, place, index)
         if place.context_cache is not None:
-            yield from cache_checks(records, place, index)
+            yield from cache_checks(records, scenario, catalog, place, index)
         if isinstance(place.spec, Instances):
             yield from instance_checks(records, scenario, place, index)
         if place.load_law is not None:
@@ -68,7 +69,7 @@ def _context(records: Records, prompts: Ints, scenario: Scenario, place: Place, 
     memory = getattr(getattr(place.spec, "batching", None), "batch_memory", math.inf)
     begun, refused = ~np.isnan(attempts.begin_s), attempts.reason == Reason.CONTEXT
     rows = np.flatnonzero((attempts.endpoint == index) & (begun | refused))
-    names = serving(timeline(scenario, records.workload.luck), place, attempts.send_s[rows])
+    names = serving(timeline(scenario, records.workload.luck), place.name, attempts.send_s[rows])
     wrong = np.zeros(len(attempts), dtype=bool)
     for name in set(names.tolist()):
         model = model_at(place, name)

@@ -13,6 +13,7 @@ from profiles.catalog import Catalog
 from sim.audit.prices import unit_prices, whole
 from sim.audit.prompts import media_recounted
 from sim.audit.result import Check
+from sim.audit.served import sold_at_s
 from sim.audit.tools import fees_again
 from sim.audit.usage import commitments_pusd, instances_paid, reservations_pusd, usage_pusd
 from sim.money.bill import FIXED, Bill
@@ -47,7 +48,7 @@ def money_checks(records: Records, scenario: Scenario, catalog: Catalog, bill: B
     gap = int(np.abs(again - bill.attempt_pusd).sum())
     same = gap == 0 and np.array_equal(unknown, bill.unpriced)
     yield Check("money recomputed", same, f"difference {gap} picodollars over {len(again)} attempts")
-    bound = (reservations_pusd(scenario, catalog), commitments_pusd(records, scenario, catalog))
+    bound = (reservations_pusd(records, scenario, catalog), commitments_pusd(records, scenario, catalog))
     parts = [*bound, *nobodys]
     fixed = None if None in parts else sum(part or 0 for part in parts)
     yield Check("fixed costs recomputed", fixed == bill.fixed_pusd, f"{bill.fixed_pusd} against {fixed}")
@@ -91,27 +92,26 @@ def tokens_again(records: Records, scenario: Scenario, catalog: Catalog) -> tupl
     """Picodollars of each attempt's tokens, and which have an unknown price, straight from the price rows."""
     n = len(records.attempts)
     amount, unknown = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
-    sold_days = _days_of(records, scenario)
+    at_s = sold_at_s(records, scenario)
+    sold_days = _days_of(at_s, scenario)
     media = media_recounted(records, scenario, catalog)
     for name in records.endpoint_names:
         endpoint = scenario.endpoints[name]
         rows = np.flatnonzero(_sold_by_token(records, name, endpoint))
-        piece = _pieces(records, scenario, rows)
+        piece = _pieces(records, scenario, at_s[rows])
         for day, k in {*zip(sold_days[rows].tolist(), piece.tolist(), strict=True)}:
             chosen = rows[(sold_days[rows] == day) & (piece == k)]
             on = scenario.prices_on + timedelta(days=day)
-            sold, changes = _terms(
-                records, scenario, catalog, name, float(records.attempts.send_s[chosen[0]])
-            )
+            sold, changes = _terms(records, scenario, catalog, name, float(at_s[chosen[0]]))
             _price(records, scenario, catalog, sold, on, chosen, media, changes, amount, unknown)
     return amount, unknown
 
 
-def _pieces(records: Records, scenario: Scenario, rows: NDArray[np.intp]) -> Ints:
-    """Number of the piece between two beginnings or ends of events that each row was sent in."""
+def _pieces(records: Records, scenario: Scenario, at_s: NDArray[np.float64]) -> Ints:
+    """Number of the piece between two beginnings or ends of events that each instant lies in."""
     spells = timeline(scenario, records.workload.luck)
     edges = np.unique([edge for spell in spells for edge in (spell.begin_s, spell.end_s)])
-    return np.searchsorted(edges, records.attempts.send_s[rows], side="right").astype(np.int64)
+    return np.searchsorted(edges, at_s, side="right").astype(np.int64)
 
 
 def _terms(
@@ -145,14 +145,14 @@ def _sold_by_token(records: Records, name: str, endpoint: Endpoint) -> NDArray[n
     return np.asarray(sold & (not isinstance(endpoint, Instances)))
 
 
-def _days_of(records: Records, scenario: Scenario) -> Ints:
+def _days_of(at_s: NDArray[np.float64], scenario: Scenario) -> Ints:
     """Calendar days since the start, by whole midnights passed."""
     start = scenario.start_utc
     first_midnight = datetime.combine(start.date() + timedelta(days=1), time(), UTC)
     to_midnight = (first_midnight - start).total_seconds()
-    last = float(records.attempts.send_s.max(initial=0.0))
+    last = float(at_s.max(initial=0.0))
     midnights = np.arange(to_midnight, last + 86_400, 86_400)
-    return np.searchsorted(midnights, records.attempts.send_s, side="right").astype(np.int64)
+    return np.searchsorted(midnights, at_s, side="right").astype(np.int64)
 
 
 def _price(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from profiles.schema import Tokenisation
+from sim.audit.served import by_model, decided_s
 from sim.records import Records
 from sim.scenario.endpoint import Judging
 from sim.scenario.media import Media, MediaKind
@@ -19,21 +20,21 @@ Ints = NDArray[np.int64]
 
 
 def media_recounted(records: Records, scenario: Scenario, catalog: Catalog) -> dict[MediaKind, Ints]:
-    """Tokens of each kind in the prompt of each attempt, begun or not, as its endpoint's model counts."""
+    """Tokens of each kind in the prompt of each attempt, begun or not, as the model that served counts."""
     attempts, load = records.attempts, records.workload
     found: dict[MediaKind, Ints] = {kind: np.zeros(len(attempts), dtype=np.int64) for kind in load.media}
-    places = [(endpoint, name) for endpoint in records.endpoint_names for name in load.class_names]
-    for endpoint, name in places if found else ():
-        spec, model = scenario.classes[name].media, scenario.endpoints[endpoint].model
-        if spec is None or model is None:  # without a model there is no generation to count by
-            continue
-        rules = catalog.model(model, scenario.prices_on).tokenisation
-        mine = attempts.endpoint == records.endpoint_names.index(endpoint)
-        mine &= load.class_id[attempts.request] == load.class_names.index(name)
-        for kind in load.media:
-            values, place = np.unique(load.media[kind][attempts.request[mine]], return_inverse=True)
-            counts = [_tokens(rules, kind, spec, int(value)) for value in values]
-            found[kind][mine] = np.array(counts, dtype=np.int64)[place]
+    at_s, classes = decided_s(attempts), load.class_id[attempts.request]
+    for index, endpoint in enumerate(records.endpoint_names if found else ()):
+        rows = np.flatnonzero(attempts.endpoint == index)
+        for model, served in by_model(records, scenario, catalog, endpoint, rows, at_s):
+            for class_id, name in enumerate(load.class_names):
+                spec, mine = scenario.classes[name].media, served[classes[served] == class_id]
+                if spec is None or model is None:  # without a model there is no generation to count by
+                    continue
+                for kind in load.media:
+                    values, place = np.unique(load.media[kind][attempts.request[mine]], return_inverse=True)
+                    counts = [_tokens(model.tokenisation, kind, spec, int(value)) for value in values]
+                    found[kind][mine] = np.array(counts, dtype=np.int64)[place]
     return found
 
 

@@ -14,6 +14,7 @@ from profiles.catalog import Catalog
 from profiles.schema import Throughput
 from sim.audit.prompts import media_recounted
 from sim.audit.result import Check, check_rows
+from sim.audit.served import by_model, serving, switches_s
 from sim.records import Lane, Reason, Records
 from sim.scenario.events import QuotaCut
 from sim.scenario.media import MediaKind
@@ -87,28 +88,36 @@ def reserved_levels(
     Used is the sum of the estimates set aside in the window, corrected by what answers that ended in it
     really burnt, and never below zero.
     """
-    spec, model = place.spec, place.model
-    assert isinstance(spec, Provisioned) and model is not None  # noqa: PT018
-    throughput = model.require_throughput()
-    attempts = records.attempts
+    spec, attempts = place.spec, records.attempts
+    assert isinstance(spec, Provisioned)  # audit_limits asks
+    moved_s = switches_s(records, scenario, catalog, place.name)
     own = (attempts.endpoint == index) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
     rows = np.flatnonzero(own)
-    settled = rows[attempts.free_s[rows] <= records.ended_s]
+    begun, ended = (
+        np.searchsorted(moved_s, t[rows], side="right") for t in (attempts.begin_s, attempts.free_s)
+    )
+    settled = rows[
+        (attempts.free_s[rows] <= records.ended_s) & (begun == ended)
+    ]  # else with another's budget
     media = media_recounted(records, scenario, catalog)
-    correction = burnt(records, media, throughput, settled) - attempts.reserved_tokens[settled]
+    burn = np.zeros(len(attempts))
+    for model, mine in by_model(records, scenario, catalog, place.name, settled, attempts.begin_s):
+        assert model is not None  # a reservation names its model
+        burn[mine] = burnt(records, media, model.require_throughput(), mine)
+    correction = burn[settled] - attempts.reserved_tokens[settled]
     return _replay(
         np.concatenate([attempts.free_s[settled], attempts.begin_s[rows]]),
         np.concatenate([correction, attempts.reserved_tokens[rows]]),
         np.repeat([False, True], [len(settled), len(rows)]),
-        reserved_steps(records, place.name, spec, throughput, scenario),
+        reserved_steps(records, place.name, spec, scenario, catalog),
         scenario.start_utc.timestamp(),
     )
 
 
 def reserved_steps(
-    records: Records, name: str, spec: Provisioned, throughput: Throughput, scenario: Scenario
+    records: Records, name: str, spec: Provisioned, scenario: Scenario, catalog: Catalog
 ) -> list[tuple[float, float, float]]:
-    """Each time the GSUs change: when, the weighted tokens of a window from then on, its seconds."""
+    """Each time GSUs or model change: when, the weighted tokens of a window from then on, its seconds."""
     zone, zero = ZoneInfo(scenario.timezone), scenario.start_utc.timestamp()
     changes = [(0.0, spec.gsus)] if spec.gsus is not None else []
     for order in spec.orders:
@@ -119,7 +128,11 @@ def reserved_steps(
     found = []
     cuts = [s for s in of_kind(timeline(scenario, records.workload.luck), QuotaCut) if _cuts(s.event, name)]
     edges = {at_s for spell in cuts for at_s in (spell.begin_s, spell.end_s) if at_s < math.inf}
+    edges |= set(switches_s(records, scenario, catalog, name))
+    spells = timeline(scenario, records.workload.luck)
     for at_s in sorted({0.0, *edges, *(at_s for at_s, _ in changes if at_s < scenario.duration_s)}):
+        served = serving(spells, name, np.array([at_s]))[0] or spec.model
+        throughput = catalog.model(served, scenario.prices_on).require_throughput()
         gsus = sum(step for since_s, step in changes if since_s <= at_s)
         window_s = (spec.window_s or throughput.window(gsus).window_s) if gsus else 60.0  # of nothing
         left = math.prod(spell.event.factor for spell in cuts if spell.begin_s <= at_s < spell.end_s)

@@ -14,8 +14,10 @@ from profiles.catalog import Catalog
 from profiles.prices import FreeAllowance
 from profiles.schema import ModelProfile
 from sim.audit.prices import flat_price, side_price
+from sim.audit.served import serving, sold_at_s
 from sim.records import Outcome, Reason, Records
 from sim.scenario.spec import Scenario
+from sim.timeline import timeline
 
 Ints = NDArray[np.int64]
 
@@ -38,17 +40,21 @@ def fees_again(
     attempts, tools = records.attempts, records.workload.tools
     amount, unknown = np.zeros(len(attempts), dtype=np.int64), np.zeros(len(attempts), dtype=bool)
     purses: dict[tuple[str, str, str], int] = {}
+    sold_s, spells = sold_at_s(records, scenario), timeline(scenario, records.workload.luck)
     _embed(records, scenario, catalog, billed, amount, unknown)
     for tool, asked in tools.items():
         if tool == "embedding":
             continue
         used = (asked[attempts.request] > 0) & billed
         for row in sorted(np.flatnonzero(used).tolist(), key=lambda k: (order_s[k], k)):
-            endpoint = scenario.endpoints[records.endpoint_names[attempts.endpoint[row]]]
-            if endpoint.model is None:
+            name = records.endpoint_names[attempts.endpoint[row]]
+            endpoint, own = scenario.endpoints[name], scenario.endpoints[name].model
+            if own is None:
                 continue
-            model = catalog.model(endpoint.model, scenario.prices_on)
-            on = _day(scenario, float(attempts.send_s[row]))
+            served: str = serving(spells, name, sold_s[row : row + 1])[0]
+            endpoint = endpoint.model_copy(update={"model": served}) if served else endpoint
+            model = catalog.model(served or own, scenario.prices_on)
+            on = _day(scenario, float(sold_s[row]))
             unit, count = "maps_query", int(asked[attempts.request[row]])
             if tool == "search":
                 by_prompt = any(price.unit == "grounded_prompt" for price in model.prices)
@@ -83,6 +89,7 @@ def _embed(
 ) -> None:
     """One embedding a request, paid with the first of its calls that a service worked on."""
     attempts, load = records.attempts, records.workload
+    sold_s = sold_at_s(records, scenario)
     seen: set[int] = set()
     for row in range(len(attempts)) if "embedding" in load.tools else ():
         request = int(attempts.request[row])
@@ -93,7 +100,7 @@ def _embed(
         if spec is None or spec.embedding is None or not (tokens := int(load.tools["embedding"][request])):
             continue
         own = spec.embedding
-        on = _day(scenario, float(attempts.send_s[row]))
+        on = _day(scenario, float(sold_s[row]))
         each = side_price(catalog.side_models[own.model], own.channel, own.service, on, catalog)
         amount[row] += tokens * (each or 0)
         unknown[row] |= each is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from itertools import pairwise
@@ -13,27 +14,45 @@ import numpy as np
 from profiles.catalog import Catalog
 from sim.audit.prices import PICO, flat_price, less, metered, percent_off, whole
 from sim.audit.result import Check
+from sim.audit.served import serving, switches_s
 from sim.records import Records, Usage
 from sim.scenario.spec import Endpoint, Instances, Provisioned, Scenario, Term
+from sim.timeline import timeline
 
 
 def fixed_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
     """Reservations, and what is there for nobody in particular, over the run; None: a price is unknown."""
-    bound = (reservations_pusd(scenario, catalog), commitments_pusd(records, scenario, catalog))
+    bound = (reservations_pusd(records, scenario, catalog), commitments_pusd(records, scenario, catalog))
     parts = [*bound, *usage_pusd(records, scenario, catalog)[1]]
     return None if None in parts else sum(part or 0 for part in parts)
 
 
-def reservations_pusd(scenario: Scenario, catalog: Catalog) -> int | None:
+def reservations_pusd(records: Records, scenario: Scenario, catalog: Catalog) -> int | None:
     """Fees less credits over the run, in Decimal, day by day; None where a price is unknown."""
     parts = [
-        _reservation_cost(endpoint, gsus, term, scenario, catalog, on, since, until)
-        for endpoint in scenario.endpoints.values()
+        _reservation_cost(sold, gsus, term, scenario, catalog, on, since, until)
+        for name, endpoint in scenario.endpoints.items()
         if isinstance(endpoint, Provisioned)
         for gsus, term, begin_s, end_s in _orders(endpoint, scenario)
-        for on, since, until in _seconds_by_day(scenario, begin_s, end_s)
+        for low_s, high_s in _tenures(records, scenario, catalog, name, begin_s, end_s)
+        for sold in [endpoint.model_copy(update=_served_at(records, scenario, name, low_s))]
+        for on, since, until in _seconds_by_day(scenario, low_s, high_s)
     ]
     return None if None in parts else sum(part or 0 for part in parts)
+
+
+def _tenures(
+    records: Records, scenario: Scenario, catalog: Catalog, name: str, begin_s: float, end_s: float
+) -> Iterator[tuple[float, float]]:
+    """The parts of a time in which an endpoint serves one model."""
+    inside = [s for s in switches_s(records, scenario, catalog, name) if begin_s < s < end_s]
+    return pairwise([begin_s, *inside, end_s])
+
+
+def _served_at(records: Records, scenario: Scenario, name: str, at_s: float) -> dict[str, str]:
+    """The model that an event has an endpoint serve at an instant, as what changes of it; empty: nothing."""
+    served = serving(timeline(scenario, records.workload.luck), name, np.array([at_s]))[0]
+    return {"model": served} if served else {}
 
 
 def _orders(endpoint: Provisioned, scenario: Scenario) -> list[tuple[int, Term, float, float]]:
@@ -91,6 +110,9 @@ def usage_pusd(
     found: tuple[list[int | None], list[int | None]] = ([], [])
     for row in records.usage:
         endpoint = scenario.endpoints[row.endpoint]
+        if row.unit != "instance_hour":
+            served = _served_at(records, scenario, row.endpoint, row.begin_s)
+            endpoint = endpoint.model_copy(update=served)
         found[row.class_id < 0].append(_used(row, endpoint, scenario, catalog))
     return found
 

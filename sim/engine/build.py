@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 
-from profiles.schema import Throughput
 from sim.engine.caches import CachingPayg, CachingProvisioned, give_cache
 from sim.engine.client import Client
 from sim.engine.clock import Clock
@@ -18,7 +17,7 @@ from sim.engine.events import Laws, break_off, calendar_of, laws_of
 from sim.engine.front import give_memory, remembering
 from sim.engine.guarded import GuardedClient, is_guarded
 from sim.engine.instances import instance_station, lose_instances
-from sim.engine.offered import offered
+from sim.engine.offered import Offered, offered
 from sim.engine.spending import CallPrices, Tolls
 from sim.engine.tracked import TrackedClient
 from sim.policies import RoutingPolicy, build_policy
@@ -43,14 +42,12 @@ from sim.stations.eventful import attend
 from sim.stations.live import LiveStation
 from sim.stations.loaded import give_load
 from sim.stations.payg import PaygStation
-from sim.stations.prompts import Prompts, counted
 from sim.stations.provisioned import Admission, Burn, CachedBurn, ProvisionedStation, Reservation
 from sim.stations.response_cache import MemoryStation
 from sim.stations.service import too_long
 from sim.stations.traits import give_booking, give_releasing
 from sim.timeline import UNCHANGED, Spell, Steps, cut_of, reservation_cut, slowness, timeline
 from sim.workload.columns import Workload
-from sim.workload.judging import as_read_at
 from sim.world.batch_rules import enqueued_room
 from sim.world.live_rules import session_limits
 from sim.world.orders import gsus_over_time
@@ -101,15 +98,13 @@ def build_floor(world: World, load: Workload) -> Floor:
     spells = timeline(scenario, load.luck)
     tolls = Tolls(scenario, world.catalog, load)
     site = _Site(world, load, clock, client, spells, _shared(world, spells), tolls)
-    laws = {place.name: laws_of(place, spells) for place in world.places}
-    stations = {
-        place.name: _station(site, place, index, laws[place.name]) for index, place in enumerate(world.places)
-    }
+    classes = scenario.classes
+    here = {place.name: offered(place, load, classes, laws_of(place, spells)) for place in world.places}
+    stations = {name: _station(site, one, index) for index, (name, one) in enumerate(here.items())}
     if spells:
         for place in world.places:
-            station = stations[place.name]
-            seen = counted(as_read_at(place.spec, load), station.prompts)
-            attend(station, calendar_of(place, spells, laws[place.name], seen), stations)
+            station, one = stations[place.name], here[place.name]
+            attend(station, calendar_of(place, spells, one.laws, one.readings), stations)
             station.slow_down(slowness(spells, place.name))
         lose_instances(stations, spells, clock)
         break_off(stations, world.places, spells, clock)
@@ -178,9 +173,8 @@ def _chain(station: Station) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
-    here = offered(place, site.load, site.scenario.classes, laws)
-    prompts, load, services = here.prompts, here.load, Services(here.draw)
+def _station(site: _Site, here: Offered, index: int) -> Station:
+    place, load, services = here.place, here.load, Services(here.draw)
     common = (place.name, index, site.clock, site.client, services)
     if isinstance(place.spec, ResponseCache):
         station: Station = MemoryStation(*common)
@@ -190,30 +184,30 @@ def _station(site: _Site, place: Place, index: int, laws: Laws) -> Station:
         limits = session_limits(place.spec, site.world.catalog.platform.live)
         station = LiveStation(*common, limits, place.spec.reconnect_s, load)
     elif isinstance(place.spec, Batch):
-        station = _jobs(place, place.spec, common, load, site.scenario.prices_on)
+        station = _jobs(place.spec, common, load, site.scenario.prices_on, here.laws)
     else:
-        station = _rented(site, place, common, load, prompts)
+        station = _rented(site, here, common)
     if place.load_law is not None:
         give_load(station, place.load_law, site.clock)
-    station.prompts = prompts
+    station.prompts = here.prompts
     station.too_long = too_long(place.model, load)
-    give_cache(station, place, here.text, laws)  # what prompts begin with is text
+    give_cache(station, place, here.text, here.laws)  # what prompts begin with is text
     return station
 
 
 _Common = tuple[str, int, Clock, Client, Services]
 
 
-def _jobs(place: Place, spec: Batch, common: _Common, load: Workload, on: date) -> Station:
-    assert place.model is not None  # a batch endpoint names its model
-    law = turnarounds(spec.turnaround_s, load.luck, place.name)
-    room = enqueued_room(spec, place.model, on)
-    return JobStation(*common, spec, room, load.input_tokens.tolist(), law.__next__)
+def _jobs(spec: Batch, common: _Common, load: Workload, on: date, laws: Laws) -> Station:
+    models = [model for model, _ in laws.kinds if model is not None]  # a batch endpoint names its model
+    law = turnarounds(spec.turnaround_s, load.luck, common[0])
+    rooms = tuple(enqueued_room(spec, model, on) for model in models)
+    return JobStation(*common, spec, rooms, law.__next__)
 
 
-def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts: Prompts) -> Station:
+def _rented(site: _Site, here: Offered, common: _Common) -> Station:
     """What is bought of the provider: by the token, or reserved."""
-    spec = place.spec
+    place, spec, load = here.place, here.place.spec, here.load
     plain = isinstance(spec, PayAsYouGo) and spec.contention is None and spec.context_cache is None
     if plain and place.limits == UNLIMITED and not place.scopes:
         return Station(*common)
@@ -222,12 +216,12 @@ def _rented(site: _Site, place: Place, common: _Common, load: Workload, prompts:
         payg = PaygStation if spec.context_cache is None else CachingPayg
         station: Station = payg(*common, limiters, input_tokens, _pool(place, load, site.scenario))
     else:
-        station = _reserved(site, place, common, load, prompts, limiters)
+        station = _reserved(site, here, common, limiters)
     if limiters.holds:
         lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
         give_releasing(station, limiters, input_tokens, lane)
     if limiters.spends:
-        where = (place.name, site.scenario, site.world.catalog, load, prompts, common[-1], site.tolls)
+        where = (place.name, site.scenario, site.world.catalog, load, here.by_model, common[-1], site.tolls)
         lane = Lane.OWN if isinstance(spec, PayAsYouGo) else Lane.SPILL
         give_booking(station, limiters, CallPrices(*where).pusd, lane)
     return station
@@ -239,19 +233,20 @@ def _limiters(site: _Site, place: Place) -> Limiters:
     return Limiters(own, *(site.shared[name] for name in place.scopes))
 
 
-def _reserved(
-    site: _Site, place: Place, common: _Common, load: Workload, prompts: Prompts, limiters: Limiters
-) -> ProvisionedStation:
-    spec = place.spec
-    assert isinstance(spec, Provisioned) and place.model is not None  # noqa: PT018 - it names its model
-    throughput = place.model.require_throughput()
-    rates, services = BurnRates(throughput), common[-1]
+def _reserved(site: _Site, here: Offered, common: _Common, limiters: Limiters) -> ProvisionedStation:
+    spec, load, laws = here.place.spec, here.load, here.laws
+    assert isinstance(spec, Provisioned)
     caches = spec.context_cache is not None
     kind = CachingProvisioned if caches else ProvisionedStation
-    burn = (CachedBurn if caches else Burn)(rates, load, prompts, services)
-    cut = reservation_cut(site.spells, place.name)
-    admission = Admission(reservations_of(spec, throughput, site.scenario, cut), _types(load, site.scenario))
-    return kind(*common, admission, limiters, load.input_tokens.tolist(), burn)
+    burns: dict[str, Burn] = {}
+    for (model, _), one in zip(laws.kinds, here.readings, strict=True):
+        if model is not None and model.name not in burns:  # a reservation names its model
+            rates = BurnRates(model.require_throughput())
+            burns[model.name] = (CachedBurn if caches else Burn)(rates, one.load, one.prompts, common[-1])
+    ordered = laws.models.map(lambda model: burns["" if model is None else model.name])
+    cut = reservation_cut(site.spells, here.place.name)
+    admission = Admission(reservations_of(spec, ordered, site.scenario, cut), _types(load, site.scenario))
+    return kind(*common, admission, limiters, load.input_tokens.tolist())
 
 
 def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None:
@@ -262,20 +257,21 @@ def _pool(place: Place, load: Workload, scenario: Scenario) -> SharedPool | None
 
 
 def reservations_of(
-    spec: Provisioned, throughput: Throughput, scenario: Scenario, cut: Steps[float] = UNCHANGED
+    spec: Provisioned, burns: Steps[Burn], scenario: Scenario, cut: Steps[float] = UNCHANGED
 ) -> Steps[Reservation]:
-    """What the orders of an endpoint enforce over time, less what events cut."""
+    """What the orders of an endpoint enforce over time, less what events cut, by the model they are for."""
     gsus = gsus_over_time(spec, scenario)
-    edges = tuple(sorted({*gsus.at_s, *cut.at_s}))
-    found = [
-        _reservation(gsus.at(at_s), cut.at(at_s), spec, throughput, scenario) for at_s in (-math.inf, *edges)
-    ]
+    edges = tuple(sorted({*gsus.at_s, *cut.at_s, *burns.at_s}))
+    found = []
+    for at_s in (-math.inf, *edges):
+        moved_s = max((change_s for change_s in burns.changes if change_s <= at_s), default=-math.inf)
+        one = _reservation(gsus.at(at_s), cut.at(at_s), spec, burns.at(at_s), scenario)
+        found.append(replace(one, since_s=moved_s))
     return Steps(edges, tuple(found))
 
 
-def _reservation(
-    gsus: int, share: float, spec: Provisioned, throughput: Throughput, scenario: Scenario
-) -> Reservation:
+def _reservation(gsus: int, share: float, spec: Provisioned, burn: Burn, scenario: Scenario) -> Reservation:
+    throughput = burn.rates.throughput
     window_s = spec.window_s or (throughput.window(gsus).window_s if gsus else _ANY_WINDOW_S)
     return Reservation(
         budget=share * gsus * throughput.tokens_per_s_per_gsu * window_s,
@@ -283,6 +279,7 @@ def _reservation(
         offset_s=math.fmod(scenario.start_utc.timestamp(), window_s),
         first_estimate=spec.first_estimate_tokens * throughput.rate("output"),
         spills=spec.on_excess == "spill",
+        burn=burn,
     )
 
 

@@ -12,6 +12,7 @@ from sim.engine.events import Laws
 from sim.scenario.caches import ContextCache, ExplicitCache
 from sim.stations.base import Station
 from sim.stations.context_cache import (
+    CacheByModel,
     ImplicitPrefixes,
     PrefixCache,
     Remembering,
@@ -48,7 +49,7 @@ def give_cache(station: Station, place: Place, load: Workload, laws: Laws) -> No
     if spec is None:
         return
     assert isinstance(station, Remembering)  # build.py makes one where there is a cache
-    station.remember(_cache(spec, place, load), Savings(partial(saved_s, place, load, laws)))
+    station.remember(_cache(spec, place, load, laws), Savings(partial(saved_s, place, load, laws)))
 
 
 def saved_s(place: Place, load: Workload, laws: Laws, column: int) -> Floats:
@@ -59,7 +60,18 @@ def saved_s(place: Place, load: Workload, laws: Laws, column: int) -> Floats:
     return factor * saved_s_per_token(model, own_law, place.name, load.luck, len(load), k)
 
 
-def _cache(spec: ContextCache, place: Place, load: Workload) -> PrefixCache:
+def _cache(spec: ContextCache, place: Place, load: Workload, laws: Laws) -> PrefixCache:
+    names = laws.models.map(lambda model: "" if model is None else model.name)
+    caches = {name: _cache_of(name, spec, place, load, names.changes) for name in dict.fromkeys(names.values)}
+    if len(caches) == 1:
+        return caches[names.values[0]]
+    return CacheByModel(names.map(caches.__getitem__))
+
+
+def _cache_of(
+    model: str, spec: ContextCache, place: Place, load: Workload, switches_s: tuple[float, ...]
+) -> PrefixCache:
+    least = place.least_cached_by(model)
     if isinstance(spec, ExplicitCache):
-        return StoredPrefixes(spec, load, place.least_cached)
-    return ImplicitPrefixes(spec, place.name, load, place.least_cached)
+        return StoredPrefixes(spec, load, least, switches_s)
+    return ImplicitPrefixes(spec, place.name, load, least)

@@ -78,7 +78,7 @@ def _read(log: LogColumns, begun: NDArray[np.bool_], stations: tuple[Station, ..
     read = np.zeros(len(begun), dtype=np.int32)
     for station in stations:
         rows = np.flatnonzero(begun & (log.endpoint == station.index))
-        read[rows] = station.prompts.total[log.request[rows]]
+        read[rows] = station.prompts_read(log.request[rows], log.begin_s[rows])
     return read
 
 

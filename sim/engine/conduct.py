@@ -17,7 +17,7 @@ from sim.policies.base import layers
 from sim.policies.cascade import Cascade
 from sim.policies.hedged import Hedged
 from sim.policies.hold import Hold
-from sim.quality.abilities import by_request
+from sim.quality.abilities import of_model, served_models
 from sim.quality.verdicts import cascade_of, says_nothing, verdicts, verifier_s
 from sim.scenario.spec import Scenario
 from sim.stations.line import make_line
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 class Verifier:
     """Who judges the answers of a cascade: by endpoint whom it flags, how long it takes."""
 
-    flagged: Mapping[str, Callable[[int], bool]]  # endpoints whose answers are judged
+    flagged: Mapping[str, Callable[[int, float], bool]]  # endpoints whose answers are judged
     seconds: list[float] | None  # by request; None: at once
     judge: str | None  # the endpoint that says so, by a call; None: nobody has to be asked
     judges: frozenset[str]  # it, and those that may stand in for it
@@ -102,9 +102,8 @@ def _verifier(world: World, load: Workload) -> Verifier | None:
     spec = cascade_of(world.scenario)
     if spec is None or says_nothing(spec):
         return None
-    able = by_request(world.scenario, world.catalog, load)
     flagged = {
-        name: _Flags(spec, load, name, able[name]).says for name in world.scenario.routable if name != spec.to
+        name: _Flags(spec, load, name, world).says for name in world.scenario.routable if name != spec.to
     }
     seconds = None if spec.verifier is None else verifier_s(spec, load).tolist()
     judges = frozenset() if spec.judge is None else frozenset(world.scenario.judges)
@@ -112,17 +111,20 @@ def _verifier(world: World, load: Workload) -> Verifier | None:
 
 
 class _Flags:
-    """The verdicts on one endpoint's answers, worked out when the first is asked for."""
+    """The verdicts on one endpoint's answers by the model that made them, worked out when asked for."""
 
-    def __init__(self, spec: Cascade, load: Workload, endpoint: str, ability: Floats) -> None:
-        self._given = (spec, load, endpoint, ability)
-        self._flagged: list[bool] | None = None
+    def __init__(self, spec: Cascade, load: Workload, endpoint: str, world: World) -> None:
+        self._given, self._world = (spec, load, endpoint), world
+        self._models = served_models(world.scenario, world.catalog, load.luck, endpoint)
+        self._flagged: dict[str | None, list[bool]] = {}
 
-    def says(self, request: int) -> bool:
-        """Whether the answer to a request is flagged."""
-        if self._flagged is None:
-            self._flagged = verdicts(*self._given).flagged.tolist()
-        return self._flagged[request]
+    def says(self, request: int, begin_s: float) -> bool:
+        """Whether the answer to a request that was begun at an instant is flagged."""
+        model = self._models.at(begin_s)
+        if model not in self._flagged:
+            ability = of_model(model, self._world.scenario, self._world.catalog, self._given[1])
+            self._flagged[model] = verdicts(*self._given, ability).flagged.tolist()
+        return self._flagged[model][request]
 
 
 def _gates(scenario: Scenario, load: Workload) -> dict[str, Gate]:

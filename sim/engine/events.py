@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,10 +12,12 @@ from sim.engine.clock import Clock, Timer, Watch
 from sim.luck import Luck
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ResponseCache
+from sim.scenario.classes import RequestClass
 from sim.scenario.events import Errors, Outage
 from sim.scenario.live import Live
 from sim.stations.base import Call, Station
 from sim.stations.eventful import Calendar, Eventful
+from sim.stations.prompts import Prompts, counted, prompts_at
 from sim.stations.service import Service, draw_service, too_long
 from sim.timeline import (
     UNCHANGED,
@@ -41,12 +43,18 @@ class Laws:
 
     kinds: tuple[tuple[ModelProfile | None, float], ...]  # model, and what its times are multiplied by
     over_time: Steps[int]
+    models: Steps[ModelProfile | None]  # the model alone
 
-    def draw(self, place: Place, load: Workload, levels: tuple[str | None, ...], column: int) -> Service:
-        """Column ``k * laws + m``: the k-th service of every request under law m, on the same luck."""
+    def draw(
+        self, place: Place, loads: Sequence[Workload], levels: tuple[str | None, ...], column: int
+    ) -> Service:
+        """Column ``k * laws + m``: the k-th service of every request under law m, on the same luck.
+
+        ``loads`` has the load as the model of each law reads it.
+        """
         k, law = divmod(column, len(self.kinds))
         model, factor = self.kinds[law]
-        service = draw_service(place.name, place.spec, model, load, k, levels)
+        service = draw_service(place.name, place.spec, model, loads[law], k, levels)
         if factor == 1:
             return service
         return _later(service, factor) if isinstance(place.spec, Live) else _stretched(service, factor)
@@ -70,10 +78,12 @@ def laws_of(place: Place, spells: Spells) -> Laws:
     models = models_over_time(spells, place.name, own)
     pace = UNCHANGED if place.slows_itself else slowness(spells, place.name)
     edges = sorted({*models.at_s, *pace.at_s})
-    pairs = [(own, 1.0), *((models.at(edge), pace.at(edge)) for edge in edges)]
-    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-    kinds = tuple((_model(place, name), factor) for name, factor in numbers)
-    return Laws(kinds, Steps(tuple(edges), tuple(numbers[pair] for pair in pairs)))
+    served = models.map(partial(_model, place))
+    laws = [(place.model, 1.0), *((served.at(edge), pace.at(edge)) for edge in edges)]
+    named = [(None if model is None else model.name, factor) for model, factor in laws]  # aliases are one
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(named))}
+    kinds = tuple(laws[named.index(key)] for key in numbers)
+    return Laws(kinds, Steps(tuple(edges), tuple(numbers[key] for key in named)), served)
 
 
 def _about(place: Place, spells: Spells) -> Spells:
@@ -87,17 +97,45 @@ def _model(place: Place, name: str | None) -> ModelProfile | None:
     return place.model if name == place.spec.model else place.later[str(name)]
 
 
-def calendar_of(place: Place, spells: Spells, laws: Laws, load: Workload) -> Calendar:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A load as one model reads it: how many tokens its prompts are, and the load with those."""
+
+    prompts: Prompts
+    load: Workload
+
+
+def readings_of(
+    place: Place, laws: Laws, load: Workload, text: Workload, classes: Mapping[str, RequestClass]
+) -> tuple[Reading, ...]:
+    """By law; those of one model are one object. ``text`` is the load as the endpoint sees it, media aside.
+
+    Raises InputError for media that a model does not read.
+    """
+    by_model: dict[int, Reading] = {}
+    for model, _ in laws.kinds:
+        if id(model) not in by_model:
+            prompts = prompts_at(place.spec, load, classes, model, place.name)
+            by_model[id(model)] = Reading(prompts, counted(text, prompts))
+    return tuple(by_model[id(model)] for model, _ in laws.kinds)
+
+
+def calendar_of(place: Place, spells: Spells, laws: Laws, readings: Sequence[Reading]) -> Calendar:
     """What one endpoint goes through in a run."""
-    spells = _about(place, spells)
+    spells, luck = _about(place, spells), readings[0].load.luck
+    differ = bool(readings[0].prompts.media) and any(one is not readings[0] for one in readings)
     return Calendar(
         down=_down(spells, place.name, silent=False),
         silent=_down(spells, place.name, silent=True),
-        errors=_errors(place.name, spells, load.luck),
+        errors=_errors(place.name, spells, luck),
         away=steps(away_spans(spells, place.name), None),
         law=laws.over_time,
         laws=len(laws.kinds),
-        too_long=tuple(too_long(model, load) for model, _ in laws.kinds),
+        too_long=tuple(
+            too_long(model, one.load) for (model, _), one in zip(laws.kinds, readings, strict=True)
+        ),
+        prompts=tuple(one.prompts for one in readings) if differ else (),
+        tokens=tuple(one.prompts.total.tolist() for one in readings) if differ else (),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Catalog
 from profiles.errors import InputError
 from profiles.offers import TokenUnit
-from sim.money.tariff import DAY_S, Seller, midnight_utc, seller, sellers
+from sim.money.tariff import DAY_S, Seller, midnight_utc, sellers, served_by
 from sim.money.tool_fees import billed_by, embedder, part_of, purse_of
 from sim.scenario.media import ToolKind
 from sim.scenario.spec import Scenario
@@ -94,12 +95,13 @@ class CallPrices:
         scenario: Scenario,
         catalog: Catalog,
         load: Workload,
-        prompts: Prompts,
+        prompts: Mapping[str, Prompts],
         services: Services,
         tolls: Tolls,
     ) -> None:
+        """``prompts`` by the name of the model that reads them."""
         self._tolls = tolls if load.tools else None
-        self._own = seller(name, scenario, catalog)
+        self._served_by = served_by(name, scenario, catalog, load.luck)
         self._name, self._scenario, self._prompts, self._services = name, scenario, prompts, services
         self._sellers = sellers(name, scenario, catalog, load.luck)
         self._columns: dict[tuple[int, int], Columns] = {}
@@ -113,7 +115,8 @@ class CallPrices:
         request = call.request
         spent = prompt[request] - call.cached * cheaper[request] + self._tokens(call) * said[request]
         if self._tolls is not None:
-            spent += self._tolls.pusd(self._own, request, self._scenario.prices_on + timedelta(days=day))
+            on = self._scenario.prices_on + timedelta(days=day)
+            spent += self._tolls.pusd(self._served_by.at(call.send_s), request, on)
         return spent
 
     def _day(self, call: Call) -> int:
@@ -136,7 +139,7 @@ class CallPrices:
         return self._columns[step, day]
 
     def _priced(self, sold_by: Seller, day: int) -> Columns:
-        on, prompts = self._scenario.prices_on + timedelta(days=day), self._prompts
+        on, prompts = self._scenario.prices_on + timedelta(days=day), self._prompts[sold_by.model]
         everybody = np.arange(len(prompts.total))
         above = None if sold_by.offer is None else sold_by.offer.long_above(on)
         long = prompts.total > (math.inf if above is None else above)

@@ -273,7 +273,7 @@ class TrackedClient(GuardedClient):
         assert self._verifier is not None
         if self._decided(request):  # the user has left
             return
-        if not self._verifier.flagged[call.station.name](request):
+        if not self._verifier.flagged[call.station.name](request, call.begin_s):
             self._show(request, row, now)
             return
         self._drafts[request] = row

@@ -124,14 +124,14 @@ def _least(one: Offered, prices: CallPrices, draws: int) -> tuple[Floats, Floats
     n, laws, cached = len(one.load), one.laws.kinds, _most_cached(one)
     seconds, pusd = np.full(n, np.inf), np.full(n, np.inf)
     for column in range(draws * len(laws)):
-        fits = np.ones(n, dtype=bool)
-        fits[list(too_long(laws[column % len(laws)][0], one.load))] = False
+        fits, reading = np.ones(n, dtype=bool), one.readings[column % len(laws)]
+        fits[list(too_long(laws[column % len(laws)][0], reading.load))] = False
         service = one.draw(column)
         took_s = service.total_s
         if one.place.context_cache is not None:
             took_s = took_s - cached * saved_s(one.place, one.text, one.laws, column)
         seconds[fits] = np.minimum(seconds, took_s)[fits]
-        pusd[fits] = np.minimum(pusd, prices.least_pusd(one.prompts, cached, service))[fits]
+        pusd[fits] = np.minimum(pusd, prices.least_pusd(reading.prompts, cached, service))[fits]
     return (np.full(n, np.inf) if _only_the_run_tells(one.place) else seconds), pusd
 
 

@@ -90,8 +90,7 @@ def _use(records: Records, scenario: Scenario, catalog: Catalog, endpoint: str) 
     spec = scenario.endpoints[endpoint]
     if isinstance(spec, Provisioned):
         try:
-            model = catalog.model(spec.model, scenario.prices_on)
-            return reserved_burn(records, endpoint, model, scenario) * 1000
+            return reserved_burn(records, endpoint, scenario, catalog) * 1000
         except InputError:  # a burndown rate is not published: by time of service
             return _seconds(records, endpoint) * 1e6
     return _seconds(records, endpoint) * 1e6

@@ -31,7 +31,7 @@ from sim.money.bill import Bill, Line, merged, spread, total
 from sim.money.chargeback import charges
 from sim.money.metered import commitment_lines, gsu_lines, usage_lines
 from sim.money.months import HOURS_PER_MONTH, fixed_per_month
-from sim.money.tariff import Seller, model_of, price_day, sellers
+from sim.money.tariff import Seller, price_day, sellers, sold_s
 from sim.money.tool_fees import Fee, free_price, tool_fees
 from sim.money.waste import by_cause, by_kind, set_aside, unused
 from sim.records import Attempts, Outcome, Reason, Records, Usage
@@ -39,6 +39,7 @@ from sim.scenario.live import Live
 from sim.scenario.prices import pinned
 from sim.scenario.spec import Instances, Provisioned, Scenario
 from sim.stations.prompts import Prompts, prompts_at
+from sim.workload.columns import Workload
 
 Ints = NDArray[np.int64]
 
@@ -145,18 +146,23 @@ class _Ledger:
 def _bill_tokens(ledger: _Ledger, scenario: Scenario, catalog: Catalog) -> None:
     records = ledger.records
     billed = billed_by_token(records, scenario)
-    days = price_day(scenario, records.attempts.send_s)
+    at_s = sold_s(records, scenario)
+    days = price_day(scenario, at_s)
     for index, name in enumerate(records.endpoint_names):
         own = np.flatnonzero(billed & (records.attempts.endpoint == index))
         if len(own):
-            model = model_of(scenario.endpoints[name], scenario, catalog)
-            prompts = prompts_at(scenario.endpoints[name], records.workload, scenario.classes, model, name)
-            spoken = isinstance(scenario.endpoints[name], Live)
             over_time = sellers(name, scenario, catalog, records.workload.luck)
-            step = np.searchsorted(over_time.at_s, records.attempts.send_s[own], side="right")
+            step = np.searchsorted(over_time.at_s, at_s[own], side="right")
             for k in np.unique(step):
-                where = _Counter(over_time.values[k], prompts, "output_audio" if spoken else "output")
+                where = _counter(over_time.values[k], records.workload, scenario)
                 _bill_days(ledger, where, own[step == k], days, scenario)
+
+
+def _counter(sold_by: Seller, load: Workload, scenario: Scenario) -> _Counter:
+    endpoint = scenario.endpoints[sold_by.endpoint]
+    spoken = isinstance(endpoint, Live)
+    prompts = prompts_at(endpoint, load, scenario.classes, sold_by.reader, sold_by.endpoint)
+    return _Counter(sold_by, prompts, "output_audio" if spoken else "output")
 
 
 def _bill_days(
@@ -208,7 +214,10 @@ def _bill(records: Records, scenario: Scenario, catalog: Catalog) -> Bill:
         ledger.charge(fee)
     used = list(usage_lines(records, scenario, catalog))
     own = (line for _, lines in used for line in lines)
-    bound = (*gsu_lines(scenario, catalog), *commitment_lines(records, scenario, catalog))
+    bound = (
+        *gsu_lines(scenario, catalog, records.workload.luck),
+        *commitment_lines(records, scenario, catalog),
+    )
     lines = merged([*ledger.lines, *bound, *own])
     lost = wasted(records) & (billed_by_token(records, scenario) | (ledger.attempt_pusd > 0))
     waste = by_cause(records, lost, ledger.attempt_pusd, _all_tokens(records.attempts))

@@ -16,8 +16,9 @@ from profiles.catalog import Catalog
 from profiles.errors import InputError
 from profiles.offers import UnitPrice, committed, covers, gsu_hour, instance_hour
 from profiles.terms import Sold
+from sim.luck import Luck
 from sim.money.bill import FIXED, Line
-from sim.money.tariff import DAY_S, Amounts, Seller, midnight_utc, seller
+from sim.money.tariff import DAY_S, Amounts, Seller, midnight_utc, seller, served_by
 from sim.records import Records, Usage
 from sim.scenario.instances import Commitment
 from sim.scenario.spec import Instances, Provisioned, Scenario
@@ -62,14 +63,15 @@ def spans(scenario: Scenario, begin_s: float, end_s: float) -> Iterator[Span]:
 # --- reservations -----------------------------------------------------------------------------
 
 
-def gsu_lines(scenario: Scenario, catalog: Catalog) -> Iterator[Line]:
-    """Fee and credit of every reservation, for all of the run, used or not."""
+def gsu_lines(scenario: Scenario, catalog: Catalog, luck: Luck) -> Iterator[Line]:
+    """Fee and credit of every reservation, for all of the run, used or not, by the model it is for."""
     for name, endpoint in scenario.endpoints.items():
         if isinstance(endpoint, Provisioned):
-            sold_by = seller(name, scenario, catalog)
+            over_time = served_by(name, scenario, catalog, luck)
             for held in held_of(endpoint, scenario):
-                for span in spans(scenario, held.begin_s, held.end_s):
-                    yield from _gsu_lines(sold_by, held, catalog, span)
+                for begin_s, end_s, sold_by in over_time.within(held.begin_s, held.end_s):
+                    for span in spans(scenario, begin_s, end_s):
+                        yield from _gsu_lines(sold_by, held, catalog, span)
 
 
 def _gsu_lines(sold_by: Seller, held: Held, catalog: Catalog, span: Span) -> Iterator[Line]:
@@ -102,9 +104,11 @@ def usage_lines(
     next run.
     """
     names = (*records.workload.class_names, FIXED)  # -1, nobody's, is the last
-    sellers = {name: seller(name, scenario, catalog) for name in {row.endpoint for row in records.usage}}
-    for row in records.usage:
-        sold_by, class_name = sellers[row.endpoint], names[row.class_id]
+    luck, used = records.workload.luck, {row.endpoint for row in records.usage}
+    sellers = {name: served_by(name, scenario, catalog, luck) for name in used}
+    for row in records.usage:  # what is kept belongs to one model, and ends with it
+        over_time, class_name = sellers[row.endpoint], names[row.class_id]
+        sold_by = over_time.values[0] if row.unit == "instance_hour" else over_time.at(row.begin_s)
         yield row, tuple(_usage_lines(row, sold_by, class_name, scenario, catalog))
 
 

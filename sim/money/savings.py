@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from profiles.money import PUSD_PER_USD
 from sim.money.bill import Bill
 from sim.money.costs import billed_by_token
 from sim.money.months import HOURS_PER_MONTH
-from sim.money.tariff import price_day, seller
+from sim.money.tariff import Seller, price_day, served_by, sold_s
 from sim.records import Outcome, Records
 from sim.scenario.spec import Scenario
 
@@ -79,21 +79,32 @@ def _spared_tokens(records: Records, bill: Bill, scenario: Scenario, catalog: Ca
     """Picodollars that cached tokens cost less than fresh ones, less writing and storing them."""
     attempts = records.attempts
     rows = np.flatnonzero(billed_by_token(records, scenario) & (attempts.cached_tokens > 0))
-    days = price_day(scenario, attempts.send_s[rows])
-    spared = 0
+    at_s, spared = sold_s(records, scenario)[rows], 0
+    days = price_day(scenario, at_s)
     for place in np.unique(attempts.endpoint[rows]).tolist():
-        sold_by = seller(records.endpoint_names[place], scenario, catalog)
-        for day in np.unique(days).tolist():
-            mine = rows[(attempts.endpoint[rows] == place) & (days == day)]
+        own = attempts.endpoint[rows] == place
+        over_time = served_by(records.endpoint_names[place], scenario, catalog, records.workload.luck)
+        step = np.searchsorted(over_time.at_s, at_s, side="right")
+        for k, day in {*zip(step[own].tolist(), days[own].tolist(), strict=True)}:
             on = scenario.prices_on + timedelta(days=day)
-            above = None if sold_by.offer is None else sold_by.offer.long_above(on)
-            long = attempts.input_tokens[mine] > (np.inf if above is None else above)
-            for is_long in (False, True):
-                tokens = int(attempts.cached_tokens[mine[long == is_long]].sum(dtype=np.int64))
-                prompt = 1 + (above or 0) if is_long else 0
-                fresh, kept = (sold_by.unit_price(u, on, prompt).pusd for u in ("input", "cached_input"))
-                if tokens and (fresh is None or kept is None):
-                    return None
-                spared += tokens * ((fresh or 0) - (kept or 0))
+            part = _cheaper(records, over_time.values[k], rows[own & (step == k) & (days == day)], on)
+            if part is None:
+                return None
+            spared += part
     keeping = [pusd for row, pusd in zip(records.usage, bill.usage_pusd, strict=True) if row.class_id >= 0]
     return None if None in keeping else float(spared - sum(pusd or 0 for pusd in keeping))
+
+
+def _cheaper(records: Records, sold_by: Seller, rows: NDArray[np.intp], on: date) -> int | None:
+    """What the cached tokens of some attempts cost less than fresh ones; None: a price is unknown."""
+    attempts, spared = records.attempts, 0
+    above = None if sold_by.offer is None else sold_by.offer.long_above(on)
+    long = attempts.input_tokens[rows] > (np.inf if above is None else above)
+    for is_long in (False, True):
+        tokens = int(attempts.cached_tokens[rows[long == is_long]].sum(dtype=np.int64))
+        prompt = 1 + (above or 0) if is_long else 0
+        fresh, kept = (sold_by.unit_price(u, on, prompt).pusd for u in ("input", "cached_input"))
+        if tokens and (fresh is None or kept is None):
+            return None
+        spared += tokens * ((fresh or 0) - (kept or 0))
+    return spared

@@ -24,6 +24,7 @@ from profiles.schema import Channel, ModelProfile
 from profiles.side_models import SideModel
 from sim.luck import Luck
 from sim.money.bill import NO_MODEL, Line
+from sim.records import Records
 from sim.scenario.batch import Batch
 from sim.scenario.events import Event, PriceChange
 from sim.scenario.live import Live
@@ -46,6 +47,12 @@ class Seller:
     may_be_unpriced: bool  # a historical study, no model, or a model that never had a price
     changes: tuple[PriceChange, ...] = ()  # events that hold, in their order
     assumed: tuple[AssumedPrice, ...] = ()  # of this model
+
+    @property
+    def reader(self) -> ModelProfile | None:
+        """The model as whose prompts are counted; None where there is none, or sound is sold."""
+        model = None if self.offer is None else self.offer.model
+        return model if isinstance(model, ModelProfile) else None
 
     def unit_price(self, unit: TokenUnit, on: date, prompt_tokens: int = 0) -> UnitPrice:
         """The price of a unit on a day; InputError where it should be known and is not."""
@@ -145,6 +152,25 @@ def sellers(name: str, scenario: Scenario, catalog: Catalog, luck: Luck) -> Step
         changes = price_changes(spells, scenario, catalog, served.model, at_s)
         found.append(_seller(name, served, scenario, catalog, changes))
     return Steps(tuple(edges), tuple(found))
+
+
+def served_by(name: str, scenario: Scenario, catalog: Catalog, luck: Luck) -> Steps[Seller]:
+    """As `sellers`, where no event changes prices: for what is not a token of a call."""
+    endpoint = scenario.endpoints[name]
+    models = models_over_time(timeline(scenario, luck), name, endpoint.model)
+    found = [
+        _seller(name, endpoint.model_copy(update={"model": model}), scenario, catalog)
+        for model in models.values
+    ]
+    return Steps(models.at_s, tuple(found))
+
+
+def sold_s(records: Records, scenario: Scenario) -> NDArray[np.float64]:
+    """The instant whose model and prices hold for each attempt: when it was sent, or its job handed in."""
+    a = records.attempts
+    jobs = np.array([isinstance(scenario.endpoints[name], Batch) for name in records.endpoint_names])
+    handed_in = jobs[a.endpoint] & ~np.isnan(a.begin_s)
+    return np.where(handed_in, a.begin_s, a.send_s)
 
 
 def price_changes(

@@ -24,7 +24,7 @@ from profiles.catalog import Catalog
 from profiles.offers import Offer, UnitPrice
 from profiles.prices import FreeAllowance, Unit
 from sim.money.metered import spans
-from sim.money.tariff import Seller, price_day, seller
+from sim.money.tariff import Seller, price_day, served_by, sold_s
 from sim.records import Records
 from sim.scenario.media import Embedding, ToolKind
 from sim.scenario.spec import Scenario
@@ -90,19 +90,22 @@ def _uses(
         return
     attempts = records.attempts
     asked = records.workload.tools[kind][attempts.request].astype(np.int64)
-    days = price_day(scenario, attempts.send_s)
+    at_s = sold_s(records, scenario)
+    days = price_day(scenario, at_s)
     for index, name in enumerate(records.endpoint_names):
-        sold_by = seller(name, scenario, catalog)
-        if sold_by.offer is None:  # an explicit latency law: no provider's tools
-            continue
-        unit = billed_by(sold_by.offer, kind)
-        rows = np.flatnonzero(worked & (attempts.endpoint == index) & (asked > 0))
-        for day in np.unique(days[rows]):
-            own = rows[days[rows] == day]
-            on = scenario.prices_on + timedelta(days=int(day))
-            price = sold_by.unit_price(unit, on)
-            counts = np.ones(len(own), dtype=np.int64) if unit == "grounded_prompt" else asked[own]
-            yield _use(sold_by, unit, price, own, counts, on, scenario)
+        over_time = served_by(name, scenario, catalog, records.workload.luck)
+        step = np.searchsorted(over_time.at_s, at_s, side="right")
+        for k, sold_by in enumerate(over_time.values):
+            if sold_by.offer is None:  # an explicit latency law: no provider's tools
+                continue
+            unit = billed_by(sold_by.offer, kind)
+            rows = np.flatnonzero(worked & (attempts.endpoint == index) & (asked > 0) & (step == k))
+            for day in np.unique(days[rows]):
+                own = rows[days[rows] == day]
+                on = scenario.prices_on + timedelta(days=int(day))
+                price = sold_by.unit_price(unit, on)
+                counts = np.ones(len(own), dtype=np.int64) if unit == "grounded_prompt" else asked[own]
+                yield _use(sold_by, unit, price, own, counts, on, scenario)
 
 
 def _embeddings(
@@ -113,7 +116,7 @@ def _embeddings(
     rows = np.flatnonzero(worked)
     rows = np.sort(rows[np.unique(attempts.request[rows], return_index=True)[1]])
     tokens = load.tools["embedding"][attempts.request[rows]].astype(np.int64)
-    days = price_day(scenario, attempts.send_s[rows])
+    days = price_day(scenario, sold_s(records, scenario)[rows])
     for class_id, name in enumerate(load.class_names):
         spec = scenario.classes[name].tools
         if spec is None or spec.embedding is None:

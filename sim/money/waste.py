@@ -13,6 +13,7 @@ from profiles.errors import InputError
 from profiles.money import exact_sum
 from profiles.schema import ModelProfile
 from sim.money.bill import FIXED, KindCost, Line, Unused, Waste
+from sim.money.tariff import served_by
 from sim.records import Kind, Lane, Outcome, Records, verifying
 from sim.scenario.spec import Provisioned, Scenario
 from sim.stations.burndown import BurnRates
@@ -79,19 +80,29 @@ def at_endpoint(records: Records, endpoint: str) -> Bools:
     return np.asarray(records.attempts.endpoint == index)
 
 
-def reserved_burn(records: Records, endpoint: str, model: ModelProfile, scenario: Scenario) -> Floats:
+def reserved_burn(records: Records, endpoint: str, scenario: Scenario, catalog: Catalog) -> Floats:
     """Reserved tokens that each attempt used up at ``endpoint``; 0 for the rows of others and of overflow.
 
+    Tokens of the endpoint's own model: while an event has it serve another, a second of a GSU counts as one.
     Raises InputError where a burndown rate is not published.
     """
-    attempts = records.attempts
+    attempts, burn = records.attempts, np.zeros(len(records.attempts))
     own = at_endpoint(records, endpoint) & (attempts.lane == Lane.OWN) & ~np.isnan(attempts.begin_s)
-    burn, rates = np.zeros(len(attempts)), BurnRates(model.require_throughput())
-    prompts = prompts_of(records.workload, scenario.classes, model, endpoint)
-    prompt = attempts.input_tokens[own]
-    burn[own] = rates.input(prompts, attempts.request[own], prompt, attempts.cached_tokens[own])
-    burn[own] += rates.output(prompt, attempts.thinking_tokens[own], attempts.output_tokens[own])
+    over_time = served_by(endpoint, scenario, catalog, records.workload.luck)
+    step = np.searchsorted(over_time.at_s, attempts.begin_s, side="right")
+    models = [sold_by.reader for sold_by in over_time.values if sold_by.reader is not None]
+    for k, model in enumerate(models):  # a reservation names its model
+        rows, rates = np.flatnonzero(own & (step == k)), BurnRates(model.require_throughput())
+        prompts = prompts_of(records.workload, scenario.classes, model, endpoint)
+        prompt = attempts.input_tokens[rows]
+        burnt = rates.input(prompts, attempts.request[rows], prompt, attempts.cached_tokens[rows])
+        burnt += rates.output(prompt, attempts.thinking_tokens[rows], attempts.output_tokens[rows])
+        burn[rows] = burnt * (_per_gsu(models[0]) / _per_gsu(model))
     return burn
+
+
+def _per_gsu(model: ModelProfile) -> float:
+    return model.require_throughput().tokens_per_s_per_gsu
 
 
 def unused(
@@ -106,7 +117,7 @@ def unused(
         own = [line for line in lines if line.class_name == FIXED and line.endpoint == name]
         amounts = [line.amount_pusd for line in own]
         fee = None if None in amounts else sum(amount or 0 for amount in amounts)
-        used = _used_hours(records, name, model, scenario)
+        used = _used_hours(records, name, model, scenario, catalog)
         idle = None if used is None else max(0.0, hours - used)
         cost = None if fee is None or idle is None else _part(fee, idle, hours)
         yield Unused(name, model.name, hours, idle, cost)
@@ -116,9 +127,11 @@ def _part(fee: int, idle: float, hours: float) -> int:
     return round(fee * Fraction(idle) / Fraction(hours)) if hours else 0
 
 
-def _used_hours(records: Records, endpoint: str, model: ModelProfile, scenario: Scenario) -> float | None:
+def _used_hours(
+    records: Records, endpoint: str, model: ModelProfile, scenario: Scenario, catalog: Catalog
+) -> float | None:
     try:
-        burn = reserved_burn(records, endpoint, model, scenario)
+        burn = reserved_burn(records, endpoint, scenario, catalog)
     except InputError:
         return None
-    return float(burn.sum()) / model.require_throughput().tokens_per_s_per_gsu / 3600
+    return float(burn.sum()) / _per_gsu(model) / 3600

@@ -410,7 +410,7 @@ def _reservation_use(
     """Weighted tokens burnt by requests that count, as a share of those bought for the same time."""
     model = catalog.model(spec.model, scenario.prices_on)
     counts = counted_requests(records, scenario)[records.attempts.request]
-    burnt = reserved_burn(records, records.endpoint_names[index], model, scenario)[counts].sum()
+    burnt = reserved_burn(records, records.endpoint_names[index], scenario, catalog)[counts].sum()
     there = gsu_seconds(spec, scenario, scenario.study.warmup_s)
     bought = there * model.require_throughput().tokens_per_s_per_gsu
     return float(burnt / bought) if bought else None

@@ -48,13 +48,13 @@ def latest(found: Answers, query: Ints, at_s: Floats) -> Ints:
 
 
 def origins(records: Records, front: int) -> Ints:
-    """The endpoint whose answer each request got: its own last one, or the one memory had it from."""
-    endpoint = records.requests.endpoint.astype(np.int64)
-    hits = np.flatnonzero(endpoint == front)
+    """The request for which each one's answer was made: itself, or the one that memory had it from."""
+    origin = np.arange(len(records.workload))
+    hits = np.flatnonzero(records.requests.endpoint == front)
     if not len(hits):
-        return endpoint
+        return origin
     load = records.workload
     assert load.query is not None  # only queries are answered from memory
     found = answers(records, front)
-    endpoint[hits] = found.endpoint[latest(found, load.query[hits].astype(np.int64), load.arrival_s[hits])]
-    return endpoint
+    origin[hits] = found.request[latest(found, load.query[hits].astype(np.int64), load.arrival_s[hits])]
+    return origin

@@ -16,8 +16,10 @@ from scipy.special import expit
 
 from profiles.catalog import Catalog
 from profiles.quality import Ability
+from sim.luck import Luck
 from sim.quality.evaluations import measured
 from sim.scenario.spec import Scenario
+from sim.timeline import Steps, models_over_time, timeline
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -53,3 +55,10 @@ def of_model(model: str | None, scenario: Scenario, catalog: Catalog, load: Work
 
 def _number(found: Ability) -> float:
     return np.nan if found.value is None else found.value
+
+
+def served_models(scenario: Scenario, catalog: Catalog, luck: Luck, endpoint: str) -> Steps[str | None]:
+    """The model that an endpoint serves over time, by its name in the catalogue."""
+    own = scenario.endpoints[endpoint].model
+    over_time = models_over_time(timeline(scenario, luck), endpoint, own)
+    return over_time.map(lambda name: None if name is None else catalog.model(name, scenario.prices_on).name)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
-from sim.quality.abilities import by_request
+from sim.quality.abilities import of_model
 from sim.quality.evaluations import Evaluation, ability_of, evaluations_of, of_type
 from sim.quality.expected import chances
 from sim.records import Records
@@ -31,31 +31,21 @@ class Doubt:
     rise: Floats  # 0 or more
 
 
-Chances = Callable[[Records, Scenario, Catalog, Mapping[str, Floats] | None], Floats]
+Chances = Callable[[Records, Scenario, Catalog, Mapping[str, Floats] | None], Floats]  # by model's name
 
 
 def doubts(
     records: Records, scenario: Scenario, catalog: Catalog, chance: Floats, of: Chances = chances
 ) -> Iterator[Doubt]:
     """Those of all results that an answer rests on; ``chance`` is what ``of`` says of the records."""
-    results = evaluations_of(scenario, catalog)
-    able = by_request(scenario, catalog, records.workload) if results else {}
-    for one in results:
+    for one in evaluations_of(scenario, catalog):
         rows = of_type(records.workload, one.task_type)
         if not rows.any():
             continue
-        ends = []
+        own, ends = of_model(one.model, scenario, catalog, records.workload), []
         for share in one.interval:
             fitted = ability_of(share, records.workload.difficulty[rows].astype(float))
-            moved = {
-                name: np.where(rows, fitted, own) if _serves(scenario, catalog, name, one) else own
-                for name, own in able.items()
-            }
+            moved = {one.model: np.where(rows, fitted, own)}
             ends.append(of(records, scenario, catalog, moved) - chance)
         if any(end.any() for end in ends):
             yield Doubt(one, ends[0], ends[1])
-
-
-def _serves(scenario: Scenario, catalog: Catalog, endpoint: str, result: Evaluation) -> bool:
-    model = scenario.endpoints[endpoint].model
-    return model is not None and catalog.model(model, scenario.prices_on).name == result.model

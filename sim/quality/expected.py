@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
-from sim.quality.abilities import adequate_chance, by_request, of_model
+from sim.quality.abilities import adequate_chance, of_model, served_models
 from sim.quality.reachable import answered_by
 from sim.quality.verdicts import believed, cascade_of, verdicts
 from sim.records import Outcome, Records, judged
 from sim.scenario.spec import Scenario
-from sim.timeline import models_over_time, timeline
 
 Floats = NDArray[np.float64]
 
@@ -27,41 +26,29 @@ def chances(
 ) -> Floats:
     """One chance a request: 0 where it was not served, NaN where the serving model's ability is unknown.
 
-    ``moved`` are other abilities to judge the same answers, and the verdicts that were given, by.
+    ``moved`` are other abilities of models, by name, to judge the same answers, and the verdicts that were
+    given, by.
     """
-    load = records.workload
-    cascade, place = cascade_of(scenario), answered_by(records, scenario)
+    load, cascade = records.workload, cascade_of(scenario)
+    place, begin_s = answered_by(records, scenario)
     served = records.requests.outcome == Outcome.SERVED
     found = np.zeros(len(load))
-    for index, (name, ability) in enumerate(by_request(scenario, catalog, load).items()):
+    for index, name in enumerate(records.endpoint_names):
         own = served & (place == index)
         if not own.any():
             continue
-        if cascade is None or name == cascade.to:
-            able = ability if moved is None else moved[name]
-            switched = _after_switches(able, records, scenario, catalog, name, index)
-            found[own] = adequate_chance(switched, load.difficulty)[own]
-        else:
-            said = verdicts(cascade, load, name, ability)
-            chance = adequate_chance(ability if moved is None else moved[name], load.difficulty)
-            told = believed(chance, said.flagged, said.alarms, cascade.recall)
-            heard = own if cascade.judge is None else own & judged(records)
-            found[own] = np.where(heard, told, chance)[own]
-    return found
-
-
-def _after_switches(
-    ability: Floats, records: Records, scenario: Scenario, catalog: Catalog, name: str, index: int
-) -> Floats:
-    """The ability of the model that an event had the endpoint serve when each answer began."""
-    models = models_over_time(timeline(scenario, records.workload.luck), name, scenario.endpoints[name].model)
-    if models.constant:
-        return ability
-    a, found = records.attempts, ability.copy()
-    rows = np.flatnonzero((a.endpoint == index) & (a.outcome == Outcome.SERVED))
-    step = np.searchsorted(models.at_s, a.begin_s[rows], side="right")
-    for k, model in enumerate(models.values):
-        if model != scenario.endpoints[name].model:
-            who = a.request[rows[step == k]]
-            found[who] = of_model(model, scenario, catalog, records.workload)[who]
+        over_time = served_models(scenario, catalog, load.luck, name)
+        step = np.searchsorted(over_time.at_s, begin_s, side="right")
+        for k, model in enumerate(over_time.values):
+            mine = own & (step == k)
+            if not mine.any():
+                continue
+            ability = of_model(model, scenario, catalog, load)
+            judged_by = ability if moved is None or model is None else moved.get(model, ability)
+            chance = adequate_chance(judged_by, load.difficulty)
+            if cascade is not None and name != cascade.to:
+                said = verdicts(cascade, load, name, ability)
+                told = believed(chance, said.flagged, said.alarms, cascade.recall)
+                chance = told if cascade.judge is None else np.where(judged(records), told, chance)
+            found[mine] = chance[mine]
     return found

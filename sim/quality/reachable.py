@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from profiles.catalog import Catalog
 from sim.outcome.response_origins import origins
-from sim.quality.abilities import adequate_chance, by_request, of_model
+from sim.quality.abilities import adequate_chance, of_model, served_models
 from sim.quality.verdicts import believed, cascade_of, verdicts
 from sim.records import Kind, Outcome, Records, judged, verifying
 from sim.scenario.spec import Scenario
-from sim.timeline import models_over_time, timeline
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -46,18 +45,47 @@ def of_any_answer(
 ) -> Floats:
     """Per request the chance that one answer at least would be adequate; NaN where an ability is unknown.
 
-    ``closed`` marks by endpoint the requests that it cannot take; ``moved`` are other abilities to judge by.
+    ``closed`` marks by endpoint the requests that it cannot take; ``moved`` are other abilities of models, by
+    name, to judge by.
     """
-    missed, own = np.ones(len(records.workload)), by_request(scenario, catalog, records.workload)
-    for name, able in _best_abilities(records, scenario, catalog, moved or own).items():
-        chance = adequate_chance(able, records.workload.difficulty)
-        if (read := read_by_verifier(records, scenario, name)).any():
-            cascade = cascade_of(scenario)
-            assert cascade is not None  # somebody has read it
-            said = verdicts(cascade, records.workload, name, own[name])
-            chance = np.where(read, believed(chance, said.flagged, said.alarms, cascade.recall), chance)
+    missed = np.ones(len(records.workload))
+    for name in last_stages(scenario):
+        best = _best_chance(records, scenario, catalog, moved or {}, name)
+        chance = _once_read(records, scenario, catalog, moved or {}, name, best)
         missed *= 1 - np.where(closed[name], 0.0, chance)
     return 1 - missed
+
+
+def _once_read(
+    records: Records,
+    scenario: Scenario,
+    catalog: Catalog,
+    moved: Mapping[str, Floats],
+    name: str,
+    best: Floats,
+) -> Floats:
+    """The chance of an endpoint's ablest answer, knowing what a verifier said of the one that it read.
+
+    All models that an endpoint serves meet one draw, so where the answer that was read is inadequate, the
+    ablest model's still is adequate with chance ``(best - p) / (1 - p)``.
+    """
+    cascade, (read, begin_s) = cascade_of(scenario), read_by_verifier(records, scenario, name)
+    if cascade is None or not read.any():
+        return best
+    load, found = records.workload, best.copy()
+    over_time = served_models(scenario, catalog, load.luck, name)
+    step = np.searchsorted(over_time.at_s, begin_s, side="right")
+    for k, model in enumerate(over_time.values):
+        mine = read & (step == k)
+        if model is None or not mine.any():
+            continue
+        ability = of_model(model, scenario, catalog, load)
+        said = verdicts(cascade, load, name, ability)
+        p = adequate_chance(moved.get(model, ability), load.difficulty)
+        known = believed(p, said.flagged, said.alarms, cascade.recall)
+        better = (best - p) / np.where(p < 1, 1 - p, 1.0)
+        found[mine] = (known + (1 - known) * better)[mine]
+    return found
 
 
 def of_one_answer(
@@ -69,42 +97,53 @@ def of_one_answer(
     closed: Mapping[str, Bools],
 ) -> Floats:
     """Per request the chance of its ablest endpoint: the best of one call, nothing being verified."""
-    found, own = np.zeros(len(records.workload)), by_request(scenario, catalog, records.workload)
-    for name, able in _best_abilities(records, scenario, catalog, moved or own).items():
-        chance = adequate_chance(able, records.workload.difficulty)
+    found = np.zeros(len(records.workload))
+    for name in last_stages(scenario):
+        chance = _best_chance(records, scenario, catalog, moved or {}, name)
         found = np.maximum(found, np.where(closed[name], 0.0, chance))
     return found
 
 
-def _best_abilities(
-    records: Records, scenario: Scenario, catalog: Catalog, able: Mapping[str, Floats]
-) -> dict[str, Floats]:
-    """By endpoint that answers, its ability; where events switch its model, that of the ablest it serves."""
-    spells, found = timeline(scenario, records.workload.luck), {}
-    for name in last_stages(scenario):
-        own = scenario.endpoints[name].model
-        others = set(models_over_time(spells, name, own).values) - {own}
-        later = [of_model(model, scenario, catalog, records.workload) for model in others]
-        found[name] = np.max([able[name], *later], axis=0)
-    return found
+def _best_chance(
+    records: Records, scenario: Scenario, catalog: Catalog, moved: Mapping[str, Floats], name: str
+) -> Floats:
+    """The chance of an endpoint's answer; where events switch its model, that of the ablest it serves."""
+    load = records.workload
+    models = dict.fromkeys(served_models(scenario, catalog, load.luck, name).values)
+    able = [moved.get(str(model), of_model(model, scenario, catalog, load)) for model in models]
+    return adequate_chance(np.max(able, axis=0), load.difficulty)
 
 
-def read_by_verifier(records: Records, scenario: Scenario, name: str) -> Bools:
-    """Requests whose answer at ``name`` a cascade's verifier has read: one shown, or one set aside."""
+def read_by_verifier(records: Records, scenario: Scenario, name: str) -> tuple[Bools, Floats]:
+    """Requests whose answer at ``name`` a cascade's verifier has read, one shown or set aside; its begin."""
     n, cascade = len(records.workload), cascade_of(scenario)
     if cascade is None or name == cascade.to:
-        return np.zeros(n, dtype=bool)
+        return np.zeros(n, dtype=bool), np.full(n, np.nan)
     a, index = records.attempts, records.endpoint_names.index(name)
     escalated, drafted = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     escalated[a.request[a.kind == Kind.ESCALATION]] = True
     answered = (a.outcome == Outcome.SERVED) & (a.endpoint == index) & ~verifying(a, n)
     drafted[a.request[answered]] = True
-    shown = (answered_by(records, scenario) == index) & (records.requests.outcome == Outcome.SERVED)
+    place, begin_s = answered_by(records, scenario)
+    shown = (place == index) & (records.requests.outcome == Outcome.SERVED)
     heard = shown if cascade.judge is None else shown & judged(records)
-    return np.asarray(heard | (escalated & drafted))
+    drafts_s = np.full(n, np.nan)
+    drafts_s[a.request[answered]] = a.begin_s[answered]
+    return np.asarray(heard | (escalated & drafted)), np.where(shown, begin_s, drafts_s)
 
 
-def answered_by(records: Records, scenario: Scenario) -> NDArray[np.int64]:
-    """The endpoint whose model answered each request: from memory, the one that made the answer kept."""
+def answered_by(records: Records, scenario: Scenario) -> tuple[NDArray[np.int64], Floats]:
+    """The endpoint whose model answered each request, and when it began to.
+
+    From memory: those of the answer that was kept.
+    """
+    a, requests = records.attempts, records.requests
+    begin_s = np.full(len(records.workload), np.nan)
+    rows = np.flatnonzero((a.outcome == Outcome.SERVED) & (requests.endpoint[a.request] == a.endpoint))
+    begin_s[a.request[rows]] = a.begin_s[rows]  # of several, that of the last
+    place = requests.endpoint.astype(np.int64)
     front = [k for k, name in enumerate(records.endpoint_names) if name == scenario.front]
-    return origins(records, front[0]) if front else records.requests.endpoint.astype(np.int64)
+    if not front:
+        return place, begin_s
+    origin = origins(records, front[0])
+    return place[origin], begin_s[origin]

@@ -143,7 +143,10 @@ class PriceChange(_Event):
 
 
 class ModelSwitch(_Event):
-    """The endpoint serves another model: its latency, thinking, caps, price, for calls that begin inside."""
+    """The endpoint serves another model to calls that begin inside: its latency, thinking, caps and price.
+
+    Orders of a reservation are moved to it, media are counted its way, caches and jobs are its own.
+    """
 
     kind: Literal["model_switch"]
     endpoint: Name

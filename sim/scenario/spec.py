@@ -351,13 +351,7 @@ class Scenario(Strict):
 
     def _surroundings(self) -> Surroundings:
         own = {n: e for n, e in self.endpoints.items() if isinstance(e, Instances)}
-        makes_times = {name for name, spec in own.items() if spec.batching is not None or spec.preemptive}
-        makes_times |= {name for name, spec in self.endpoints.items() if isinstance(spec, Batch)}
-        caching = {n for n, e in self.endpoints.items() if getattr(e, "context_cache", None)}  # of one model
-        bound = {n for n, spec in self.endpoints.items() if isinstance(spec, Provisioned)}
-        bound |= caching | makes_times
-        if any(spec.media is not None for spec in self.classes.values()):
-            bound |= set(self.endpoints)  # another model counts media differently
+        bound = {name for name, spec in own.items() if spec.batching is not None or spec.preemptive}
         return Surroundings(
             endpoints=list(self.endpoints),
             classes=list(self.classes),

@@ -12,6 +12,7 @@ from heapq import heappush
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from simpy.events import NORMAL
 
 from sim.engine.clock import Clock
@@ -239,6 +240,18 @@ class Station:
         """Another call for the same request may come: every service that begins then meets fresh luck."""
         self._services_begun.setdefault(call.request, int(call.begin_s == call.begin_s))  # not NaN: begun
         self._timed = True  # from now on every service is looked at
+
+    def law_at(self, now: float) -> int:
+        """Which of its laws services that begin now follow; there is one, unless events change it."""
+        return 0
+
+    def asked(self, call: Call, now: float) -> int:
+        """Prompt tokens of a call, as the model that serves at ``now`` counts them."""
+        return int(self.prompts.total[call.request])
+
+    def prompts_read(self, who: NDArray[np.int64], begin_s: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Prompt tokens of services of the requests ``who`` that began at those instants."""
+        return self.prompts.total[who]
 
     def first_token_s(self, call: Call) -> float:
         """When the first answer token of a call comes; NaN while that is not known."""

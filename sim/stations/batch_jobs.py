@@ -6,7 +6,7 @@ The rule, which the audit re-plays from the rows:
    first come first.
 2. A job takes as many calls as its own bound and the bound on enqueued tokens leave room for. It begins when
    it is handed in: at once if fewer jobs than allowed are under way and its first call fits, else when one
-   ends.
+   ends. It is the job of the model that is served then; tokens are enqueued, and bounded, by model.
 3. It is done after a turnaround drawn for it, the k-th job's the k-th draw, times the brownouts that hold
    when it is handed in; all its calls are answered then.
 4. A call longer than all that may be enqueued is refused. None is ever refused for coming too fast, and the
@@ -49,26 +49,25 @@ class JobStation(Station):
         client: Caller,
         services: Services,
         spec: Batch,
-        room: float,
-        input_tokens: list[int],
+        rooms: tuple[float, ...],
         next_turnaround_s: Callable[[], float],
     ) -> None:
-        """``room`` is how many input tokens jobs may hold together; infinite where no limit is known."""
+        """``rooms``: input tokens that jobs may hold together, by law; infinite where no limit is known."""
         super().__init__(name, index, clock, client, services)
-        self._clock, self._spec, self._room, self._tokens = clock, spec, room, input_tokens
+        self._clock, self._spec, self._rooms = clock, spec, rooms
         self._next_turnaround_s = next_turnaround_s
         self._line: deque[Call] = deque()
         self._due = 0  # calls at the head of the line that are to be handed in
         self._jobs: dict[int, list[Call]] = {}
-        self._handed_in, self._enqueued, self._striking = 0, 0, False
+        self._enqueued = [0] * len(rooms)  # by law
+        self._handed_in, self._striking = 0, False
         self._worked = Worked()
         self._slowness: Steps[float] = UNCHANGED
-        self._services: dict[int, int] = {}  # begun, by request
 
     def submit(self, call: Call, now: float) -> None:
         """Gather a call, or refuse one that no job could hold."""
         call.odd = True  # when it ends, only the run can tell
-        if self._tokens[call.request] > self._room:
+        if self._fits_none(call, now):
             self.client.refused(call, now, Outcome.REJECTED, Reason.JOB_TOKENS, math.inf)
             return
         self._change_queue(1, now)
@@ -80,21 +79,34 @@ class JobStation(Station):
             strikes = math.floor(now / self._spec.job_every_s) + 1
             self._clock.at(strikes * self._spec.job_every_s, Timer(self._strike, None))
 
+    def _fits_none(self, call: Call, now: float) -> bool:
+        """Whether no job that is handed in now could hold a call."""
+        return self.asked(call, now) > self._rooms[self.law_at(now)]
+
     def _strike(self, timer: Timer) -> None:
         self._striking, self._due = False, len(self._line)
         self._hand_in(self._clock.now)
 
     def _hand_in(self, now: float) -> None:
-        while self._due and len(self._jobs) < self._spec.concurrent_jobs and (calls := self._next_job()):
+        if len(self._rooms) > 1:
+            self._refuse_too_long(now)
+        while self._due and len(self._jobs) < self._spec.concurrent_jobs and (calls := self._next_job(now)):
             self._due -= len(calls)
             self._begin_job(calls, now)
 
-    def _next_job(self) -> list[Call]:
+    def _refuse_too_long(self, now: float) -> None:
+        """Of those due, who fitted the model that was served when they came, but fits no job of this one."""
+        for call in [call for call in islice(self._line, self._due) if self._fits_none(call, now)]:
+            self.give_up(call, now)
+            self.client.refused(call, now, Outcome.REJECTED, Reason.JOB_TOKENS, math.inf)
+
+    def _next_job(self, now: float) -> list[Call]:
         """The calls at the head of the line that fit; they leave it."""
         most = min(self._due, self._spec.requests_per_job or self._due)
-        room, n = self._room - self._enqueued, 0
+        law, n = self.law_at(now), 0
+        room = self._rooms[law] - self._enqueued[law]
         for call in islice(self._line, most):
-            room -= self._tokens[call.request]
+            room -= self.asked(call, now)
             if room < 0:
                 break
             n += 1
@@ -107,11 +119,12 @@ class JobStation(Station):
         done_s = now + self._slowness.at(now) * self._next_turnaround_s()
         self._change_queue(-len(calls), now)
         self._change_busy(len(calls), now)
+        law = self.law_at(now)
         for call in calls:
-            self._enqueued += self._tokens[call.request]
+            self._enqueued[law] += self.asked(call, now)
             call.begin_s, call.free_s = now, done_s
-            call.service = self._services.get(call.request, 0)
-            self._services[call.request] = call.service + 1
+            self._services_begun.setdefault(call.request, 0)
+            self._serve_again(call)
             self._worked.add(call, done_s, done_s, self._made(call))
         self._clock.at(done_s, Timer(self._finish, number))
 
@@ -123,7 +136,8 @@ class JobStation(Station):
         now = self._clock.now
         calls = self._jobs.pop(timer.value)  # type: ignore[call-overload]
         self._change_busy(-len(calls), now)
-        self._enqueued -= sum(self._tokens[call.request] for call in calls)
+        for call in calls:
+            self._enqueued[self.law_at(call.begin_s)] -= self.asked(call, call.begin_s)
         self._hand_in(now)
         for call in calls:
             if not call.done:
@@ -144,7 +158,6 @@ class JobStation(Station):
         return call.free_s
 
     def _made(self, call: Call) -> int:
-        self.services.need(call.service)
         column = self.services.columns[call.service]
         return int(column.thinking[call.request] + column.output[call.request])
 

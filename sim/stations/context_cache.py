@@ -9,7 +9,9 @@ The rule, which the audit re-plays from the rows:
    ``hit_chance``, decided by a uniform drawn before the run.
 3. An explicit cache holds shared texts only. A text that is not stored when a call that begins with it is
    served is stored then; that call takes as long as one that finds nothing, since somebody has to read it.
-4. What is found is not read again: it takes ``per_cached_token_s`` instead of ``per_uncached_token_s`` under
+4. A cache belongs to the model that served. While an event has the endpoint serve another, nothing of it is
+   found; what the caller stored is deleted when the switch comes, and not paid for any longer.
+5. What is found is not read again: it takes ``per_cached_token_s`` instead of ``per_uncached_token_s`` under
    the same noise, is billed and burnt at the cached rate, and counts against limits like any other token.
 """
 
@@ -28,6 +30,7 @@ from sim.luck import Luck
 from sim.records import Usage
 from sim.scenario.caches import ExplicitCache, ImplicitCache
 from sim.stations.base import Call, Station
+from sim.timeline import Steps
 from sim.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -57,8 +60,8 @@ class PrefixCache(Protocol):
     def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
         """A service begins; its first token comes at ``ready_s``, unless it stops before, at ``free_s``."""
 
-    def take_back(self, request: int, ready_s: float) -> None:
-        """A service that was to have its first token at ``ready_s`` is cancelled before."""
+    def take_back(self, request: int, begin_s: float, ready_s: float) -> None:
+        """A service begun at ``begin_s``, to have its first token at ``ready_s``, is cancelled before."""
 
     def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
         """What is billed for the keeping."""
@@ -125,7 +128,7 @@ class ImplicitPrefixes:
         if begin.prompts[request]:
             self._add(-1 - begin.opener[request], ready_s, begin.prompts[request])
 
-    def take_back(self, request: int, ready_s: float) -> None:
+    def take_back(self, request: int, begin_s: float, ready_s: float) -> None:
         """See `PrefixCache`."""
         begin = self._begin
         if begin.shared[request] >= 0:
@@ -158,8 +161,11 @@ class ImplicitPrefixes:
 class StoredPrefixes:
     """What the caller stores at one endpoint and pays for."""
 
-    def __init__(self, spec: ExplicitCache, load: Workload, minimum: int) -> None:
-        self._ttl_s, self._extend = spec.ttl_s, spec.extend
+    def __init__(
+        self, spec: ExplicitCache, load: Workload, minimum: int, deleted_s: tuple[float, ...] = ()
+    ) -> None:
+        """``deleted_s``: when the caller deletes all of it."""
+        self._ttl_s, self._extend, self._deleted_s = spec.ttl_s, spec.extend, deleted_s
         self._begin = Beginnings(load, minimum)
         self._classes: list[int] = load.class_id.tolist()
         self._stored: dict[int, list[Stored]] = {}  # by prefix, the latest last
@@ -182,9 +188,10 @@ class StoredPrefixes:
             self._stored.setdefault(key, []).append(row)
         elif not self._extend:
             return
-        self._stored[key][-1].until_s = begin_s + self._ttl_s
+        deleted_s = next((at_s for at_s in self._deleted_s if at_s > begin_s), np.inf)
+        self._stored[key][-1].until_s = min(begin_s + self._ttl_s, deleted_s)
 
-    def take_back(self, request: int, ready_s: float) -> None:
+    def take_back(self, request: int, begin_s: float, ready_s: float) -> None:
         """A text is stored before it is asked about: the storing stands."""
 
     def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
@@ -199,6 +206,29 @@ class StoredPrefixes:
 
     def _holds(self, key: int, now: float) -> bool:
         return key in self._stored and now < self._stored[key][-1].until_s
+
+
+class CacheByModel:
+    """A cache for each model that events have an endpoint serve."""
+
+    def __init__(self, caches: Steps[PrefixCache]) -> None:
+        self._caches = caches
+
+    def find(self, request: int, service: int, now: float) -> tuple[int, int]:
+        """See `PrefixCache`."""
+        return self._caches.at(now).find(request, service, now)
+
+    def leave(self, request: int, begin_s: float, ready_s: float, free_s: float) -> None:
+        """See `PrefixCache`."""
+        self._caches.at(begin_s).leave(request, begin_s, ready_s, free_s)
+
+    def take_back(self, request: int, begin_s: float, ready_s: float) -> None:
+        """See `PrefixCache`."""
+        self._caches.at(begin_s).take_back(request, begin_s, ready_s)
+
+    def usage(self, endpoint: str, ended_s: float) -> list[Usage]:
+        """What is billed for the keeping, model by model."""
+        return [row for one in dict.fromkeys(self._caches.values) for row in one.usage(endpoint, ended_s)]
 
 
 @dataclass(slots=True)
@@ -279,7 +309,7 @@ class Remembering(Station):
         """See `Station.cancel`; a prompt whose first token had not come is not kept."""
         ready_s = self.first_token_s(call)
         if now < ready_s <= call.free_s:  # else nothing was to be left
-            self._cache.take_back(call.request, ready_s)
+            self._cache.take_back(call.request, call.begin_s, ready_s)
         super().cancel(call, now)
 
     def usage(self, ended_s: float) -> list[Usage]:

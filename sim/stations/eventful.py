@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.luck import counted_uniform
 from sim.records import Outcome, Reason
 from sim.stations.base import Call, Station
+from sim.stations.prompts import Prompts
 from sim.stations.traits import give
 from sim.timeline import Steps
 
@@ -25,6 +29,8 @@ class Calendar:
     law: Steps[int]  # which law services that begin follow
     laws: int  # how many there are; service k of law m is column ``k * laws + m``
     too_long: tuple[frozenset[int], ...]  # by law: requests beyond the model's window
+    prompts: tuple[Prompts, ...] = ()  # by law, where their models count prompts differently
+    tokens: tuple[list[int], ...] = ()  # those of whole prompts
 
 
 _ERRORS = {429: (Outcome.THROTTLED, Reason.NO_ROOM), 500: (Outcome.FAILED, Reason.SERVER_ERROR)}
@@ -37,6 +43,7 @@ class Eventful(Station):
     others: dict[str, Eventful]
     knocking: list[Call]  # calls that wait for a connection; no part of the station's own accounts
     cut: dict[tuple[int, int], float]  # services cut off that nobody waited for, and when
+    _input_tokens: list[int]  # of stations with limits: prompts as the serving model counts them
 
     @property
     def in_system(self) -> int:
@@ -91,7 +98,25 @@ class Eventful(Station):
         elif call.request in calendar.too_long[calendar.law.at(now)]:
             self.client.refused(call, now, Outcome.REJECTED, Reason.CONTEXT, 0.0)
         else:
+            if calendar.tokens:
+                self._input_tokens = calendar.tokens[calendar.law.at(now)]
             super().submit(call, now)
+
+    def law_at(self, now: float) -> int:
+        """See `Station.law_at`."""
+        return self.calendar.law.at(now)
+
+    def asked(self, call: Call, now: float) -> int:
+        """See `Station.asked`."""
+        tokens = self.calendar.tokens
+        return tokens[self.law_at(now)][call.request] if tokens else super().asked(call, now)
+
+    def prompts_read(self, who: NDArray[np.int64], begin_s: NDArray[np.float64]) -> NDArray[np.int32]:
+        """See `Station.prompts_read`."""
+        if not self.calendar.prompts:
+            return super().prompts_read(who, begin_s)
+        law = np.array(self.calendar.law.values)[np.searchsorted(self.calendar.law.at_s, begin_s, "right")]
+        return np.asarray(np.stack([prompts.total for prompts in self.calendar.prompts])[law, who])
 
     def cut_off(self, in_service: list[Call], now: float, *, bills: bool) -> None:
         """An outage breaks off all that is under way; who waits first, so that nobody takes a place."""

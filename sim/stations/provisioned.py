@@ -9,6 +9,9 @@ The rule, which the audit re-plays from the log:
    window in which it ends; a window is never returned more than it has used.
 4. A call that does not fit spills whole to pay-as-you-go, or is refused until the next window. Never queued.
 5. Where an order begins or ends, the sum of those that are there makes a new budget and a new window.
+6. Where an event has the endpoint serve another model, the orders are moved to it: from then on its rates,
+   a new budget and window, and the first estimate again. A call that was let in before is settled with its
+   own model's budget, which is over: it moves nothing of the new one.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class Reservation:
     offset_s: float  # the platform's clock modulo the window, at time 0
     first_estimate: float  # weighted output tokens
     spills: bool
+    burn: Burn  # of the model it is for
+    since_s: float = -math.inf  # the orders have been for that model since then
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,10 @@ class Burn:
     """What each request burns, weighted by the model's burndown rates; columns as lists, made when needed."""
 
     def __init__(self, rates: BurnRates, load: Workload, prompts: Prompts, services: Services) -> None:
-        self._rates, self._load, self._services = rates, load, services
+        self.rates, self._load, self._services = rates, load, services
         everybody = np.arange(len(load))
         self._inputs = rates.input(prompts, everybody, load.input_tokens, load.cached_tokens).tolist()
-        self._outputs: list[list[float]] = []
+        self._outputs: dict[int, list[float]] = {}
 
     def input(self, call: Call) -> float:
         """Weighted prompt of a call."""
@@ -66,10 +71,10 @@ class Burn:
 
     def output(self, request: int, service: int) -> float:
         """Weighted thoughts and answer of the given service of a request."""
-        while service >= len(self._outputs):
-            column = self._services.columns[len(self._outputs)]
-            burnt = self._rates.output(self._load.input_tokens, column.thinking, column.output)
-            self._outputs.append(burnt.tolist())
+        if service not in self._outputs:
+            column = self._services.columns[service]
+            burnt = self.rates.output(self._load.input_tokens, column.thinking, column.output)
+            self._outputs[service] = burnt.tolist()
         return self._outputs[service][request]
 
 
@@ -101,14 +106,13 @@ class ProvisionedStation(Station):
         admission: Admission,
         spill: Limiters,
         input_tokens: list[int],
-        burn: Burn,
     ) -> None:
         super().__init__(name, index, clock, client, services)
         self._admission, self._spill, self._input_tokens = admission, spill, input_tokens
         self._types = admission.types
-        self._burn = burn
+        self._reservation = admission.reservations.values[0]
+        self._estimate = self._reservation.first_estimate
         self._renew(0.0)
-        self._estimate = max(step.first_estimate for step in admission.reservations.values)
 
     def submit(self, call: Call, now: float) -> None:
         """Admit to the reservation, spill, or refuse."""
@@ -118,7 +122,7 @@ class ProvisionedStation(Station):
         if asked == "shared":
             self._spill_over(call, now)
             return
-        cost = self._burn.input(call) + self._estimate
+        cost = self._reservation.burn.input(call) + self._estimate
         if self._used + cost <= self._reservation.budget:
             self._used += cost
             call.reserved = cost
@@ -138,9 +142,11 @@ class ProvisionedStation(Station):
             self._begin(call, now)
 
     def _renew(self, now: float) -> None:
-        """Another order has begun or ended: what is there now counts from a new window on."""
+        """Another order has begun or ended, or been moved: what is there now counts from a new window on."""
         at_s, reservations = self._admission.reservations.at_s, self._admission.reservations.values
         k = bisect_right(at_s, now)
+        if reservations[k].since_s != self._reservation.since_s:
+            self._estimate = reservations[k].first_estimate
         self._reservation = reservations[k]
         self._renew_s = at_s[k] if k < len(at_s) else math.inf
         self._index, self._used = -1.0, 0.0
@@ -170,7 +176,7 @@ class ProvisionedStation(Station):
 
     def asks(self, request: int) -> float:
         """Weighted tokens that would be set aside for a request now."""
-        return self._burn.input(Call(self, request, 0.0)) + self._estimate
+        return self._reservation.burn.input(Call(self, request, 0.0)) + self._estimate
 
     def next_moment_s(self, now: float, share: float) -> float:
         """When that share of a window has passed next, or the windows themselves change."""
@@ -188,13 +194,16 @@ class ProvisionedStation(Station):
         return (self._index + share) * self._reservation.window_s - self._reservation.offset_s
 
     def _free(self, call: Call) -> None:
-        now = call.free_s
+        self._roll(call.free_s)
+        if call.begin_s >= self._reservation.since_s:  # else it was another model's
+            self._settle(call, call.free_s)
+        super()._free(call)
+
+    def _settle(self, call: Call, now: float) -> None:
         total_s = self.services.total_s[call.service][call.request] - call.saved_s
         share = (now - call.begin_s) / total_s if now < call.begin_s + total_s else 1.0  # cut short: in part
-        output = share * self._burn.output(call.request, call.service)
+        output = share * self._reservation.burn.output(call.request, call.service)
         self._estimate += _MEMORY * (output - self._estimate)
         if call.lane == Lane.OWN:
-            self._roll(now)
-            burnt = self._burn.input(call) + output
+            burnt = self._reservation.burn.input(call) + output
             self._used = max(0.0, self._used + burnt - call.reserved)
-        super()._free(call)

@@ -27,9 +27,13 @@ class Releasing(Station):
     input_tokens: list[int]
     lane: Lane  # whose calls passed the limits
 
+    def asked(self, call: Call, now: float) -> int:
+        """See `Station.asked`."""
+        return self.input_tokens[call.request]
+
     def _free(self, call: Call) -> None:
         if call.lane == self.lane:
-            self.limiters.release(self.input_tokens[call.request])
+            self.limiters.release(self.asked(call, call.begin_s))
         super()._free(call)
 
 

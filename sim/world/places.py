@@ -13,7 +13,6 @@ from profiles.latency import LoadLaw
 from profiles.prices import RateCard
 from profiles.schema import ModelProfile
 from sim.policies.view import EndpointFacts, KnownQuota, Typical
-from sim.quality.verdicts import cascade_of
 from sim.scenario.batch import Batch
 from sim.scenario.caches import ContextCache
 from sim.scenario.events import Errors, InstanceLoss, ModelSwitch
@@ -22,6 +21,7 @@ from sim.scenario.live import Live
 from sim.scenario.media import Embedding
 from sim.scenario.spec import Batching, Endpoint, Instances, Limits, PayAsYouGo, Provisioned, Scenario
 from sim.world.accounts import account_of
+from sim.world.batch_rules import enqueued_room
 from sim.world.prefix_rules import least_cached_tokens
 
 UNLIMITED = Limits()
@@ -40,6 +40,11 @@ class Place:
     least_cached: int = 1  # tokens a prefix must have to be kept by a context cache
     scopes: tuple[str, ...] = ()  # of the world's scopes, those its calls draw on
     later: Mapping[str, ModelProfile] = field(default_factory=dict)  # models an event switches it to
+
+    def least_cached_by(self, model: str) -> int:
+        """As ``least_cached``, by the model of that name, which an event may have the endpoint serve."""
+        later = next((one for one in self.later.values() if one.name == model), None)
+        return self.least_cached if later is None else least_cached_tokens(self.name, self.spec, later)
 
     @property
     def context_cache(self) -> ContextCache | None:
@@ -161,15 +166,23 @@ def _later(scenario: Scenario, catalog: Catalog, name: str, spec: Endpoint) -> d
     found = {}
     for k, switch in enumerate(scenario.events):
         if isinstance(switch, ModelSwitch) and switch.endpoint == name:
-            if cascade_of(scenario) is not None:
-                raise InputError(
-                    f"events.{k}: a model_switch under a cascade, whose verdicts are drawn for one model; "
-                    "right: another policy, or two runs"
-                )
             model = catalog.model(switch.model, scenario.prices_on)
-            _check_sold(scenario, name, spec, model)
+            _check_later(f"events.{k}.model", scenario, name, spec, model)
             found[switch.model] = _with_load(model, spec, scenario)
     return found
+
+
+def _check_later(where: str, scenario: Scenario, name: str, spec: Endpoint, model: ModelProfile) -> None:
+    """Raise InputError where an endpoint cannot be what it is with another model: names the event."""
+    try:
+        _check_sold(scenario, name, spec, model)
+        least_cached_tokens(name, spec, model)
+        if isinstance(spec, Provisioned):
+            model.require_throughput()
+        if isinstance(spec, Batch):
+            enqueued_room(spec, model, scenario.prices_on)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _with_load(model: ModelProfile, spec: Endpoint, scenario: Scenario) -> ModelProfile:

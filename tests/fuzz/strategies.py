@@ -287,10 +287,10 @@ again = st.sampled_from([{}, {}, {"every_s": 60.0}, {"mtbf_s": 30.0}])
 
 
 @st.composite
-def events(draw, names, kinds, shops, switches=True):
-    """One event that may name any endpoint or class."""
-    by_law = [name for name in names if shops[name]["buy"] == "payg" and "model" in shops[name]]
-    switchable = [name for name in by_law if "context_cache" not in shops[name]]
+def events(draw, names, kinds, shops, only=None):
+    """One event that may name any endpoint or class; ``only``: of that kind, where it can be."""
+    machines = ("batching", "preemptive")
+    switchable = [n for n in names if shops[n].get("model") and not shops[n].keys() & {*machines}]
     served = [name for name, shop in shops.items() if shop["buy"] != "response_cache"]
     some = st.one_of(st.none(), st.lists(st.sampled_from(served), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
@@ -316,14 +316,15 @@ def events(draw, names, kinds, shops, switches=True):
     lossy = [name for name in names if shops[name]["buy"] == "instances" and "preemptive" not in shops[name]]
     if lossy:
         fields["instance_loss"] = {"endpoint": st.sampled_from(lossy), "count": st.integers(1, 3)}
-    if switchable and switches:
+    if switchable:
         fields["model_switch"] = {
             "endpoint": st.sampled_from(switchable),
             "model": st.sampled_from([FLASH, PRO]),
         }
         model = st.just(shops[switchable[0]]["model"])
         fields["price_change"] = {"model": model, "factor": st.sampled_from([0.0, 0.5, 1.0, 3.0])}
-    kind = draw(st.sampled_from(sorted(fields if len(names) > 1 else fields.keys() - {"failover"})))
+    possible = sorted(fields if len(names) > 1 else fields.keys() - {"failover"})
+    kind = only if only in possible else draw(st.sampled_from(possible))
     event = draw(st.fixed_dictionaries(when | fields[kind])) | draw(again) | {"kind": kind}
     if kind == "failover" and event["source"] == event["target"]:
         event["target"] = next(name for name in names if name != event["source"])
@@ -333,8 +334,8 @@ def events(draw, names, kinds, shops, switches=True):
 
 
 @st.composite
-def scenarios(draw):
-    """A whole scenario."""
+def scenarios(draw, always=None):
+    """A whole scenario; ``always``: with an event of that kind, where one can be."""
     names = [f"e{k}" for k in range(draw(st.integers(1, 3)))]
     shops = {name: dict(draw(endpoints)) for name in names}
     if len(names) > 1 and draw(st.booleans()) and shops[names[0]]["buy"] != "batch":
@@ -352,9 +353,10 @@ def scenarios(draw):
     kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
-    seen = any("media" in kind for kind in kinds.values())
-    one = events(names, list(kinds), shops, switches=not seen and "cascade" not in str(routing))
+    one = events(names, list(kinds), shops)
     happenings, client = draw(st.one_of(st.just([]), st.lists(one, max_size=3))), draw(clients)
+    if always is not None:
+        happenings = [draw(events(names, list(kinds), shops, only=always)), *happenings]
     if judge is not None and draw(st.booleans()):
         client["pacing"] = client.get("pacing", {}) | {"judge": {"rpm": 20, "input_tpm": 30_000}}
     if judge is not None and draw(st.booleans()):
@@ -388,7 +390,7 @@ def spoken(draw):
     voice = {f"c{k}": draw(voices) for k in range(draw(st.integers(1, 2)))}
     rate = st.sampled_from([0.05, 0.5]).map(lambda rate: {"kind": "poisson", "rate_per_s": rate})
     kinds = {name: {"arrivals": draw(rate), "voice": one} for name, one in voice.items()}
-    one = events(names, list(kinds), shops, switches=False)
+    one = events(names, list(kinds), shops)
     return scenario(
         shops,
         kinds,

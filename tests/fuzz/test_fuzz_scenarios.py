@@ -80,6 +80,12 @@ def test_no_policy_and_no_client_beats_an_oracle(spec):
 
 
 @settings(QUICK, max_examples=40)
+@given(scenarios(always="model_switch"))
+def test_any_model_may_be_switched(spec):
+    check(spec)
+
+
+@settings(QUICK, max_examples=40)
 @given(spoken())
 def test_any_calls_pass_their_audit_and_repeat(spec):
     check(spec)
