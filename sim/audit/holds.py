@@ -124,7 +124,7 @@ def _kept_from_room(
     burns = [_throughput(records, scenario, catalog, place.name, at_s) for at_s in (-1.0, *moved_s)]
     until_s = float(went_s.max(initial=0.0))
     moments_s = _moments_s(levels, spec, until_s)
-    used = levels.used_at(moments_s + _ROUNDING_S)  # those let go at the moment itself counted in
+    before, used = (levels.used_at(moments_s + by_s) for by_s in (-_ROUNDING_S, _ROUNDING_S))
     whole = spec.fill_to * np.array([budget for _, budget, _ in levels.steps])[levels.step(moments_s)]
     tenure = np.searchsorted(moved_s, moments_s, side="right")
     asked_by = [_prompts(records, place, throughput, who) for throughput in burns]
@@ -136,9 +136,9 @@ def _kept_from_room(
     order = np.argsort(came_s, kind="stable").tolist()
     line: list[tuple[float, int, int]] = []
     n, kept = 0, 0
-    columns = (moments_s, whole - used, whole, estimates, tenure)
-    for moment_s, room, most, estimate, number in zip(*(one.tolist() for one in columns), strict=True):
-        asked = asked_by[number]
+    columns = (moments_s, whole - before, whole - used, whole, estimates, tenure)
+    for moment_s, room, left, most, estimate, number in zip(*(one.tolist() for one in columns), strict=True):
+        asked, gone = asked_by[number], 0.0  # what those who go now were taken to need
         while n < len(order) and came_s[order[n]] < moment_s - _ROUNDING_S:
             k = order[n]
             heappush(line, (float(last_s[k]), int(who[k]), k))
@@ -147,8 +147,9 @@ def _kept_from_room(
         while line and (
             went_s[line[0][2]] <= moment_s + _ROUNDING_S or asked[line[0][2]] + estimate > most + slack
         ):
-            heappop(line)
-        kept += bool(line) and asked[line[0][2]] + estimate <= min(room, most) - slack
+            k = heappop(line)[2]
+            gone += (asked[k] + estimate) * (abs(went_s[k] - moment_s) <= _ROUNDING_S)
+        kept += bool(line) and asked[line[0][2]] + estimate <= min(room - gone, left, most) - slack
     return Check("nobody kept while there was room", not kept, f"{kept} of {len(moments_s)} moments")
 
 

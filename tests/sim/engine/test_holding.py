@@ -122,6 +122,19 @@ def test_what_is_held_leaves_the_reservation_to_those_who_wait():
     assert spilled["kept"][1] <= spilled["at once"][1]
 
 
+def test_who_is_let_go_is_taken_to_find_nothing_cached():
+    """Each of seven finds 5,000 tokens cached, so less of the window is gone than they were taken to need."""
+    shop = {"buy": "provisioned", "model": "gemini-3.8-flash", "gsus": 6, "first_estimate_tokens": 1}
+    kept = {"context_cache": {"kind": "implicit", "min_tokens": 1, "life_s": 60.0}}
+    text = {"prefixes": {"count": 1, "tokens": constant(5_000.0)}, "deferrable": True}
+    routing = {"policy": "hold", "of": STATIC, "into": "r", "fill_to": 0.3}
+    classes = {"a": evenly(0.5, **text)}
+    spec = scenario({"r": shop | kept}, classes, routing=routing, duration_s=150.0, seed=2)
+    records = run(spec)
+    assert (records.attempts.cached_tokens[records.attempts.send_s == 87.0] == 5_000).all()
+    assert verdicts(records, spec)["nobody kept while there was room"]
+
+
 def test_the_audit_sees_who_went_at_another_moment():
     spec = held(routing={"into": "r"}, duration_s=600.0)
     records = run(spec)
