@@ -33,7 +33,7 @@ def assumptions_of(world: World) -> tuple[Assumption, ...]:
     evaluations = evaluations_of(world.scenario, world.catalog)
     tasks = sorted({task for spec in world.scenario.classes.values() for task in spec.task_type or ()})
     for name, limits in world.scopes.items():
-        found.append(_of_limits(f"shared {name}", limits))
+        found.extend(_of_limits(f"shared {name}", limits))
     for place in world.places:
         found += _of_place(place)
         if place.model is not None and place.model.name not in seen:
@@ -89,15 +89,21 @@ def _why(price: AssumedPrice) -> str:
     return f"{price.words}. {price.why}".strip()
 
 
-def _of_limits(name: str, limits: Limits) -> Assumption:
-    if limits.rpm is None and limits.input_tpm is None and limits.usd_per_10_min is not None:
-        note = "booked when a call ends: tokens and fees of tools; what is billed by the hour is not counted"
-        return Assumption(
-            f"{name}: caps on spend", "assumed", "published; when spending is booked is not", note
+def _of_limits(name: str, limits: Limits) -> Iterator[Assumption]:
+    """How calls are counted, and how spending is, where either is limited."""
+    spends = limits.usd_per_10_min is not None or limits.usd_per_month is not None
+    if spends:
+        note = (
+            "counted as calls by the token end: their tokens, cached and media at their prices, and fees of "
+            "tools. Not counted: writing and storing an explicit cache, batch jobs, Live, reservations and "
+            "instances, since nobody says when those are booked; where they are large the caps come sooner"
         )
-    what = f"{name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
-    note = "the choice can move rejections tenfold; --sensitivity limits runs them all"
-    return Assumption(what, "assumed", "the provider names no algorithm", note)
+        source = "when spending is booked is not published"
+        yield Assumption(f"{name}: what counts towards caps on spend", "assumed", source, note)
+    if not spends or limits.rpm is not None or limits.input_tpm is not None:
+        what = f"{name}: limits counted by {limits.algorithm} of {limits.window_s:g} s"
+        note = "the choice can move rejections tenfold; --sensitivity limits runs them all"
+        yield Assumption(what, "assumed", "the provider names no algorithm", note)
 
 
 def _of_events(scenario: Scenario) -> Iterator[Assumption]:
@@ -138,7 +144,7 @@ def _of_place(place: Place) -> Iterator[Assumption]:
         note = f"{verdict.prompt_tokens} tokens of instruction, {verdict.verdict_tokens} of verdict"
         yield Assumption(f"{place.name}: what a verdict takes", "assumed", "scenario", note)
     if isinstance(spec, PayAsYouGo | Provisioned) and place.limits != UNLIMITED:
-        yield _of_limits(place.name, place.limits)
+        yield from _of_limits(place.name, place.limits)
     if isinstance(spec, PayAsYouGo) and spec.contention is not None:
         found = spec.contention
         how = (

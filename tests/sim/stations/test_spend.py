@@ -9,9 +9,11 @@ from small import catalog, constant, evenly, exponential, fingerprint, payg, req
 
 from profiles.errors import InputError
 from sim.audit.checks import audit
+from sim.experiments.assumptions import assumptions_of
 from sim.money.costs import bill
 from sim.records import Outcome, Reason
 from sim.stations.limiters import SpendWindow
+from sim.world.places import resolve
 
 FLASH = "gemini-3.8-flash"  # $0.75 in, $3.75 out per million until the end of the year
 CHAT = evenly(1.0, input_tokens=constant(4_000), output_tokens=constant(1_000), thinking_tokens=constant(0))
@@ -76,6 +78,16 @@ def test_a_cap_by_the_month_ends_at_midnight_in_california():
     told = dict(zip(records.refusals.attempt.tolist(), records.refusals.delay_s.tolist(), strict=True))
     early = [row for row in refused if a.send_s[row] < 3_600.0]
     assert all(a.send_s[row] + told[row] == pytest.approx(3_600.0, abs=0.002) for row in early)
+
+
+def test_a_report_says_what_counts_towards_a_cap_and_what_does_not():
+    both = capped({"usd_per_10_min": 1.0, "rpm": 100})
+    found = {one.what: one for one in assumptions_of(resolve(both, catalog()))}
+    assert "shared project: limits counted by fixed_window of 60 s" in found
+    caps = found["shared project: what counts towards caps on spend"]
+    assert caps.grade == "assumed"
+    for words in ("fees of tools", "Not counted: writing and storing an explicit cache, batch jobs, Live"):
+        assert words in caps.note
 
 
 def test_a_cap_nobody_reaches_leaves_every_byte():
