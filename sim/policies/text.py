@@ -26,7 +26,7 @@ def read_routing(text: str) -> dict[str, Any]:
 
 
 def write_routing(routing: Mapping[str, Any]) -> str:
-    """The text that `read_routing` reads back, without the parameters that have their defaults."""
+    """The text that `read_routing` reads back, without parameters that have their defaults, short ones first."""
     name = str(routing["policy"])
     default = _defaults(name)
     parameters = {
@@ -34,7 +34,8 @@ def write_routing(routing: Mapping[str, Any]) -> str:
         for key, value in routing.items()
         if key != "policy" and not (key in default and _flow(default[key]) == _flow(value))
     }
-    return f"{name} {_flow(parameters)}" if parameters else name
+    short_first = sorted(parameters, key=lambda key: isinstance(parameters[key], Mapping))
+    return f"{name} {_flow({key: parameters[key] for key in short_first})}" if parameters else name
 
 
 def _defaults(name: str) -> dict[str, Any]:

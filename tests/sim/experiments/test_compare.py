@@ -214,7 +214,7 @@ def test_what_is_no_policy_is_refused(text):
         ({"policy": "split", "weights": {"a": 1.0, "b": 2}}, "split {weights: {a: 1.0, b: 2}}"),
         (
             {"policy": "defer", "of": {"policy": "static", "endpoint": "pro"}, "within": 0.25},
-            "defer {of: {policy: static, endpoint: pro}, within: 0.25}",
+            "defer {within: 0.25, of: {policy: static, endpoint: pro}}",
         ),
         (
             {"policy": "fallback", "chain": ["pro", "flash"], "on": ["throttled"]},
