@@ -26,7 +26,7 @@ def read_routing(text: str) -> dict[str, Any]:
 
 
 def write_routing(routing: Mapping[str, Any]) -> str:
-    """The text that `read_routing` reads back, without parameters that have their defaults, short ones first."""
+    """The text that `read_routing` reads back: no parameters that have their defaults, short ones first."""
     name = str(routing["policy"])
     default = _defaults(name)
     parameters = {
