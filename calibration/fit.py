@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import kstest, wasserstein_distance
 
 from calibration import kinds, mixture
-from calibration.intervals import MIN_BLOCKS, Interval, of_law, of_share
+from calibration.intervals import MIN_BLOCKS, Interval, of_law, of_share, widened
 from calibration.load import LoadFit, alone, fit_load
 from calibration.mixture import Fitted, Floats
 from calibration.observe import Columns, columns, first_chunk_tokens, thoughts
@@ -117,7 +117,7 @@ def fit_model(
         model=model,
         law=law,
         fitted=_fitted(shape, chunk),
-        intervals=_intervals(prefill, pace, law, data, shape) if sure else {},
+        intervals=_intervals(prefill, pace, law, data, shape, load) if sure else {},
         thinking={level: found for level, found in sorted(levels.items()) if found is not None},
         n=len(data.prefill_s),
         n_censored=int(data.censored.sum()),
@@ -234,18 +234,21 @@ def _kinds(prefill: Fitted, pace: Fitted, law: LatencyLaw, data: Columns) -> tup
 
 
 def _intervals(
-    prefill: Fitted, pace: Fitted, law: LatencyLaw, data: Columns, shape: _Shape
+    prefill: Fitted, pace: Fitted, law: LatencyLaw, data: Columns, shape: _Shape, load: LoadFit | None
 ) -> dict[str, Interval]:
     """95 % intervals by parameter name; a tail that was not kept has a weight but no factor."""
+    prefill_sd, pace_sd = (load.prefill.alone_sd, load.pace.alone_sd) if load else (0.0, 0.0)
     first = of_law(prefill, data.prefill_s, _covariates(data, shape), data.censored, data.block)
     paces, seen = _paces(data), np.isfinite(data.pace_s)
     second = of_law(pace, paces, np.ones((len(paces), 1)), np.zeros(len(paces), bool), data.block[seen])
-    ends: dict[str, Interval | None] = dict(zip(_slopes(shape), first.theta, strict=True))
-    low, high = first.theta[0]
+    theta = [widened(*pair, prefill_sd) for pair in zip(first.theta, prefill.theta, strict=True)]
+    ends: dict[str, Interval | None] = dict(zip(_slopes(shape), theta, strict=True))
+    low, high = theta[0]
     shift_s = float(prefill.theta[0]) - law.base_s
     ends["base_s"] = (max(0.0, low - shift_s), max(0.0, high - shift_s))
     ends |= {"ttft_sigma": first.sigma, "ttft_tail_weight": first.weight, "ttft_tail_factor": first.factor}
-    ends |= {"decode_s_per_token": second.theta[0], "pace_sigma": second.sigma}
+    ends |= {"decode_s_per_token": widened(second.theta[0], pace.theta[0], pace_sd)}
+    ends |= {"pace_sigma": second.sigma}
     ends |= {"pace_tail_weight": second.weight, "pace_tail_factor": second.factor}
     ends["correlation"] = pairs_of(law, prefill, pace, data).interval(law.correlation)
     return {name: pair for name, pair in sorted(ends.items()) if pair is not None}

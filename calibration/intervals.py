@@ -8,6 +8,7 @@ a drift between hours or days widens the interval.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +147,14 @@ def _scaled(ends: Interval, scale: float, limits: Interval, point: float) -> Int
 
 def _holding(ends: Interval | Floats, point: float) -> Interval:
     return min(float(ends[0]), point), max(float(ends[1]), point)
+
+
+def widened(ends: Interval, point: float, sd: float) -> Interval:
+    """The interval of a positive parameter where its logarithm has a further, independent standard error."""
+    if sd == 0.0 or point == 0.0:
+        return ends
+    low, high = (abs(math.log(end / point)) if end > 0 else math.inf for end in ends)
+    return point * math.exp(-math.hypot(low, 1.96 * sd)), point * math.exp(math.hypot(high, 1.96 * sd))
 
 
 def of_share(hits: int, n: int) -> Interval:

@@ -38,11 +38,16 @@ _ROUNDS = 2
 
 @dataclass(frozen=True)
 class PartEffect:
-    """The law of one part, prefill or pace; ``aic`` of all kinds over the same calls."""
+    """The law of one part, prefill or pace; ``aic`` of all kinds over the same calls.
+
+    ``alone_sd`` is the standard error that not knowing the slowdown adds to the logarithm of the median of
+    a call alone: who fits that median to calls freed of their load does not see it.
+    """
 
     kind: Kind
     slowdown: Slowdown
     intervals: Mapping[str, Interval]
+    alone_sd: float
     aic: Mapping[str, float]
 
 
@@ -204,8 +209,8 @@ def _part(spans: Spans, acts: Acts) -> PartEffect:
         if fits[kind][0] < fits[chosen][0] - _WORTH:
             chosen = kind
     _, slowdown, law = fits[chosen]
-    ends = _intervals(spans, acts, chosen, slowdown, law)
-    return PartEffect(chosen, slowdown, ends, {kind: found[0] for kind, found in fits.items()})
+    ends, alone_sd = _intervals(spans, acts, chosen, slowdown, law)
+    return PartEffect(chosen, slowdown, ends, alone_sd, {kind: found[0] for kind, found in fits.items()})
 
 
 def _noise(spans: Spans, slowdown: Slowdown, acts: Acts, near: Fitted | None = None) -> Fitted:
@@ -252,21 +257,25 @@ def _loss(spans: Spans, acts: Acts, law: Fitted) -> Callable[[Floats], float]:
     return loss
 
 
-def _intervals(spans: Spans, acts: Acts, kind: Kind, slowdown: Slowdown, law: Fitted) -> dict[str, Interval]:
-    """95 % intervals from the curvature of the likelihood, shift and spread of the noise free."""
+def _intervals(
+    spans: Spans, acts: Acts, kind: Kind, slowdown: Slowdown, law: Fitted
+) -> tuple[dict[str, Interval], float]:
+    """95 % intervals from the curvature of the likelihood, shift and spread of noise free; and `alone_sd`."""
     free = KINDS.index(kind)
     if not free:
-        return {}
+        return {}, 0.0
     at = np.concatenate([[slowdown.contention, slowdown.coherence][:free], [0.0, np.log(law.sigma)]])
     curvature = _hessian(
         _loss(spans, acts, law), at, np.append(np.maximum(0.05 * at[:free], 1e-5), [0.01, 0.01])
     )
-    spread = np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature))[:free], 0.0))
-    names = ("contention", "coherence")[:free]
-    return {
+    variances = np.diag(np.linalg.pinv(curvature))
+    spread = np.sqrt(np.maximum(variances[:free], 0.0))
+    given_the_slowdown = np.linalg.pinv(curvature[free:, free:])[0, 0]
+    ends = {
         name: (max(0.0, float(value - 1.96 * sd)), float(value + 1.96 * sd))
-        for name, value, sd in zip(names, at, spread, strict=False)
+        for name, value, sd in zip(("contention", "coherence"), at, spread, strict=False)
     }
+    return ends, float(np.sqrt(max(variances[free] - given_the_slowdown, 0.0)))
 
 
 def _hessian(loss: Callable[[Floats], float], at: Floats, steps: Floats) -> Floats:

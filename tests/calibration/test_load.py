@@ -9,8 +9,9 @@ import pytest
 from calibration import mixture
 from calibration.fit import fit_model
 from calibration.fit_report import fit_report, markdown
-from calibration.load import Flight, Spans, _loss
-from calibration.observe import TOUCH_S
+from calibration.intervals import widened
+from calibration.load import Flight, Spans, _loss, alone, fit_load
+from calibration.observe import TOUCH_S, columns
 from calibration.profile_writer import measured_profile
 from calibration.samples import Measurement, Sample, Totals
 from profiles.catalog import load_catalog
@@ -162,3 +163,21 @@ def test_a_service_that_feels_no_load_shows_none_in_calls_that_overlap():
     loss = _loss(spans, "throughout", noise)
     costs = [loss(np.array([slope, 0.0, np.log(noise.sigma)])) for slope in (0.0, 0.005, 0.01, 0.02)]
     assert costs == sorted(costs)  # the likelihood falls from none on
+
+
+def test_not_knowing_the_slowdown_is_part_of_the_interval_of_a_call_alone():
+    """What the load law's error does to the pace alone scatters over samples as much as `alone_sd` says."""
+    true = LoadLaw(Slowdown(), Slowdown(0.05), 99)
+    moved, told = [], []
+    for seed in range(8):
+        data = columns(drawn(true, seed=seed, rungs=(1, 8), each=40))
+        load = fit_load(data, np.column_stack([np.ones(len(data.prefill_s)), data.uncached]))
+        paces = [np.nanmean(np.log(alone(data, law).pace_s)) for law in (load.law, true)]
+        moved.append(paces[0] - paces[1])
+        told.append(load.pace.alone_sd)
+    assert 0.5 < np.std(moved) / np.mean(told) < 2.0
+    low, high = widened((0.004, 0.006), 0.005, 0.1)
+    assert low == pytest.approx(0.005 * np.exp(-np.hypot(np.log(1.25), 0.196)))
+    assert high == pytest.approx(0.005 * np.exp(np.hypot(np.log(1.2), 0.196)))
+    assert widened((0.004, 0.006), 0.005, 0.0) == (0.004, 0.006)
+    assert widened((0.0, 0.006), 0.005, 0.1)[0] == 0.0
