@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -24,7 +25,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "calibration")]
 from other_service import CHUNK, Engine, Leak, Noise, Service, Window  # noqa: E402
 from virtual_time import in_virtual_time  # noqa: E402
 
-import calibration.probe  # noqa: E402
 from calibration.backtest import compare, name_of, run_columns, table, words  # noqa: E402
 from calibration.fit import fit_model  # noqa: E402
 from calibration.measured_endpoint import of_limits  # noqa: E402
@@ -47,7 +47,6 @@ PATIENCE_S = 7_200.0  # nobody gives up: the services know no timeouts
 INPUTS, ANSWERS = (200, 2_000, 16_000), (120, 400)
 CATALOG = load_catalog()
 PROFILE = CATALOG.model(MODEL, DAY)
-calibration.probe._TICK_S = 10.0  # in virtual time no loop is ever late: nobody need look 50 times a second
 
 MEAN_PROMPT = np.mean(INPUTS) + 9
 LADDER = (1, 2, 4, 8, 16, 32)
@@ -143,7 +142,8 @@ async def measured(plan, service, **limits):
         stored.append(dataclasses.replace(sample, sent_at=at))
 
     chosen = Limits(**({"max_in_flight": 64} | limits))
-    result = await Probe(plan, service, sink, Ledger(10**15), limits=chosen).run()
+    with patch("calibration.probe._TICK_S", 10.0):  # in virtual time no loop is late: nobody need look often
+        result = await Probe(plan, service, sink, Ledger(10**15), limits=chosen).run()
     return stored, result
 
 
