@@ -180,6 +180,8 @@ def _announce(plan: Plan, settings: Settings, yes: bool) -> None:
         f"plan: {len(plan.requests)} requests over {plan.duration_s / 60:.1f} min, "
         f"expected {format_usd(expected)}, cap {cap}; one request may cost up to {format_usd(worst)}"
     )
+    if chained := sum(request.chain > 0 for request in plan.requests):
+        say(f"repeated beginnings: {chained} calls, priced as if no cache served them")
     for note in _cache_notes(plan):
         say(note)
     if worst > settings.cap_pusd:
@@ -290,20 +292,22 @@ def _fit(
     digest: str,
     out: Path,
     windows_s: Sequence[float] | None,
-) -> tuple[LatencyFit, Path]:
+) -> tuple[LatencyFit, Path, list[dict[str, Any]]]:
     from calibration.fit import fit_model
     from calibration.fit_report import fit_report, write_report
     from calibration.outcome_law import outcome_law
     from calibration.profile_writer import measured_profile, write_profile
 
     fit = fit_model(name, samples, profile.latency.law)
-    write_report(fit_report(fit, samples), out)
+    report = fit_report(fit, samples)
+    write_report(report, out)
     day = max(datetime.fromisoformat(s.sent_at) for s in samples).date()
     outcomes = None if windows_s is None else outcome_law(samples, name, windows_s)
-    return fit, write_profile(measured_profile(profile, fit, digest, day, outcomes), out)
+    written = write_profile(measured_profile(profile, fit, digest, day, outcomes), out)
+    return fit, written, report["implicit_caches"]
 
 
-def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
+def _row(fit: LatencyFit, path: Path, implicit: list[dict[str, Any]]) -> dict[str, Any]:
     """One model's fit as plain data."""
     from calibration.fit import parameters
 
@@ -324,5 +328,6 @@ def _row(fit: LatencyFit, path: Path) -> dict[str, Any]:
         "fit_ttfc": dataclasses.asdict(fit.ttfc),
         "fit_pace": dataclasses.asdict(fit.pace),
         "load": dataclasses.asdict(fit.load) | {"said": fit.load.said} if fit.load else None,
+        "implicit_caches": implicit,
         "notes": list(fit.notes),
     }

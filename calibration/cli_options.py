@@ -77,6 +77,12 @@ class Design:
         str | None,
         typer.Option(help="Also read explicit caches of so many tokens, which the run makes and deletes."),
     ] = None
+    repeated_tokens: Annotated[
+        str | None,
+        typer.Option(help="Also send beginnings of so many tokens again and again: do implicit caches hit?"),
+    ] = None
+    repeat_gaps_s: Annotated[str, typer.Option(help="Seconds between two sendings of a beginning.")] = "5,60"
+    repeats: Annotated[int, typer.Option(min=2, help="Sendings of a beginning.")] = 20
     levels: Annotated[
         str | None, typer.Option(help="Thinking levels. Default: each model's own default.")
     ] = None
@@ -117,6 +123,9 @@ class Design:
             ladder_calls=self.ladder_calls,
             past_saturation=past_saturation,
             cached_tokens=numbers(self.cached_tokens, "--cached-tokens") if self.cached_tokens else (),
+            repeated_tokens=numbers(self.repeated_tokens or "", "--repeated-tokens", ()),
+            repeat_gaps_s=_seconds(self.repeat_gaps_s, "--repeat-gaps-s"),
+            repeats=self.repeats,
             limit_calls=self.limit_calls,
             limit_rate_per_s=self.limit_rate_per_s,
         )
@@ -223,11 +232,18 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def numbers(text: str, option: str) -> tuple[int, ...]:
+def numbers(text: str, option: str, none: tuple[int, ...] = (0,)) -> tuple[int, ...]:
     try:
-        return tuple(int(word) for word in words(text)) or (0,)
+        return tuple(int(word) for word in words(text)) or none
     except ValueError:
         raise InputError(f"{option} {text!r}: give whole numbers separated by commas") from None
+
+
+def _seconds(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words(text))
+    except ValueError:
+        raise InputError(f"{option} {text!r}: give seconds separated by commas") from None
 
 
 def money(text: str) -> int:

@@ -37,6 +37,7 @@ def table(document: dict[str, Any]) -> str:
             lines.append(f"  thinking {level:<13}{median:>11.4g}  median tokens, n {found['n']}")
         if row.get("load"):
             lines.append(f"  load: {row['load']['said']}")
+        lines += [f"  implicit cache: {found['said']}" for found in row.get("implicit_caches", [])]
         lines.append(f"  profile {row['profile']}")
     for model, mix in document.get("tokens", {}).items():
         lines.append(f"{model}  tokens of {mix['n']} calls (mean, p50, p95)")

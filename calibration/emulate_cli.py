@@ -40,6 +40,10 @@ def emulate(
         str, typer.Option(help="How limits are counted: window, bucket or log.")
     ] = "window",
     error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that get a 503.")] = 0.0,
+    implicit_hits: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of prompts that begin as one did that a cache serves."),
+    ] = 0.0,
     tls: Annotated[
         Path | None, typer.Option(help="Serve TLS, as Live needs, with a certificate made in this folder.")
     ] = None,
@@ -64,6 +68,7 @@ def emulate(
     law = _with_limits(
         law, {name: value for name, value in overrides.items() if value is not None}, error_rate
     )
+    law = _with_implicit(law, implicit_hits)
     if truth_out is not None:
         write_atomically(truth_out, law.to_json() + "\n")
     with suppress(KeyboardInterrupt):
@@ -105,6 +110,21 @@ def _with_limits(law: Truth, limits: dict[str, Any], error_rate: float) -> Truth
                 model, faults=dataclasses.replace(model.faults, unavailable=error_rate)
             )
         models[name] = model
+    return dataclasses.replace(law, models=models)
+
+
+def _with_implicit(law: Truth, share: float) -> Truth:
+    """The truth with implicit caches on every model that can cache at all, where a share was given."""
+    from calibration.emulator.truth import ImplicitLaw
+
+    if not share:
+        return law
+    models = {
+        name: model
+        if model.cache_minimum_tokens is None
+        else dataclasses.replace(model, implicit=ImplicitLaw(share, model.cache_minimum_tokens))
+        for name, model in law.models.items()
+    }
     return dataclasses.replace(law, models=models)
 
 

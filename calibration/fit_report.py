@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from calibration.fit import LatencyFit, medians, parameters
+from calibration.implicit import hit_shares
 from calibration.intervals import of_share
 from calibration.load import LoadFit, alone
 from calibration.mixture import Fitted, Floats
@@ -29,7 +30,8 @@ _ABOVE = 10  # calls above a percentile for it to be seen rather than extrapolat
 def fit_report(fit: LatencyFit, samples: Sequence[Sample]) -> dict[str, Any]:
     """Everything about one model's fit as plain data. ``samples`` are those it was fitted to."""
     law = fit.load.law if fit.load else None
-    data = alone(columns([one for one in samples if one.model == fit.model]), law)
+    mine = [one for one in samples if one.model == fit.model]
+    data = alone(columns(mine), law)
     seen = data.take(np.flatnonzero(~data.censored))
     prefill = np.log(seen.prefill_s / medians(fit.law, seen))
     paced = data.take(np.flatnonzero(np.isfinite(data.pace_s)))
@@ -48,6 +50,7 @@ def fit_report(fit: LatencyFit, samples: Sequence[Sample]) -> dict[str, Any]:
         "pace": _residuals(pace, fit.law.pace_noise, paced) | dataclasses.asdict(fit.pace),
         "load": _load(fit.load),
         "outcomes": outcome_shares(fit.outcomes),
+        "implicit_caches": [dataclasses.asdict(one) | {"said": one.said} for one in hit_shares(mine)],
         "notes": list(fit.notes),
     }
 
@@ -149,6 +152,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     for name, row in report["outcomes"].items():
         low, high = row["interval"]
         lines.append(f"| {name} | {row['count']} | {row['share']:.2%} | {low:.2%} to {high:.2%} |")
+    if report["implicit_caches"]:
+        lines += ["", "## Implicit caches", "", *(f"- {one['said']}." for one in report["implicit_caches"])]
     lines += [f"\n- {note[0].upper()}{note[1:]}." for note in report["notes"]]
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
 
@@ -49,15 +49,20 @@ class Options:
     ladder_calls: int = 40  # of a rung, at least five for each in flight
     past_saturation: bool = False  # climb on until the service refuses: where a machine's queue ends
     cached_tokens: tuple[int, ...] = ()  # lengths of explicit caches to read, beside calls that read none
+    repeated_tokens: tuple[int, ...] = ()  # lengths of beginnings that are sent again and again
+    repeat_gaps_s: tuple[float, ...] = (5.0, 60.0)  # between two sendings of one beginning
+    repeats: int = 20  # sendings of a beginning
     limit_calls: int = 0  # of a model, in bursts and lulls, heedless of refusals: what shows limits
     limit_rate_per_s: float = 8.0  # in a burst
 
     def __post_init__(self) -> None:
         counts = {"requests": self.requests_per_model, "blocks": self.blocks}
         sizes = {"input tokens": min(self.input_tokens), "answer tokens": min(self.answer_tokens)}
+        sizes |= {"repeated tokens": min(self.repeated_tokens)} if self.repeated_tokens else {}
         sizes |= {"cached tokens": min(self.cached_tokens)} if self.cached_tokens else {}
         speeds = {"rate per second": self.rate_per_s, "timeout": self.timeout_s}
         speeds |= {"limit rate per second": self.limit_rate_per_s}
+        speeds |= {"repeat gap": min(self.repeat_gaps_s, default=0.0), "repeats": float(self.repeats)}
         for name, value in (counts | sizes | speeds).items():
             if not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; it must be a number above 0")
@@ -148,6 +153,8 @@ class PlannedRequest:
     timeout_s: float
     rung: int = 0  # calls of its model to be in flight, itself included; 0: it leaves at its time
     cached_tokens: int = 0  # of the explicit cache that its prompt begins with; 0: none
+    chain: int = 0  # which beginning it shares with others, where an implicit cache may serve it; 0: none
+    chain_tokens: int = 0  # how long that beginning is, of its input
     presses: bool = False  # one of the bursts that look for limits: a refusal holds nobody up
 
     @property
@@ -220,11 +227,42 @@ def make_plan(options: Options, targets: Mapping[str, Target]) -> Plan:
         block = index * options.blocks // len(order)
         start_s = float(at_s[index]) + block * options.block_gap_s
         requests.append(_request(index, block, start_s, targets[model], next(queues[model]), options))
+    requests = _merged(requests, list(_chains(options, targets, requests, rng)))
     for model, rung, block in _rungs(options):
         index, start_s = len(requests), requests[-1].at_s
         planned = _request(index, block, start_s, targets[model], next(queues[model]), options)
         requests.append(dataclasses.replace(planned, rung=rung))
     return Plan(options, targets, (*requests, *_bursts(options, targets, requests[-1], rng)))
+
+
+def _chains(
+    options: Options,
+    targets: Mapping[str, Target],
+    others: Sequence[PlannedRequest],
+    rng: np.random.Generator,
+) -> Iterator[PlannedRequest]:
+    """Calls that begin alike, a chain for each model, length and gap, amid the others."""
+    kinds = product(options.models, options.repeated_tokens, options.repeat_gaps_s)
+    shortest = min(options.answer_tokens)
+    for chain, (model, tokens, gap_s) in enumerate(kinds, 1):
+        target = targets[model]
+        size = tokens + _OVERHEAD_TOKENS
+        if size + _OVERHEAD_TOKENS > target.context_tokens:
+            raise InputError(f"{model}: {size} input tokens do not fit its {target.context_tokens}")
+        spare_s = others[-1].at_s - (options.repeats - 1) * gap_s
+        start_s = others[0].at_s + float(rng.uniform(0.0, max(0.0, spare_s)))
+        cell = (size, shortest, target.levels(options.levels)[0], 0)
+        for k in range(options.repeats):
+            at_s = start_s + k * gap_s
+            block = max((one.block for one in others if one.at_s <= at_s), default=0)
+            planned = _request(0, block, at_s, target, cell, options)
+            yield dataclasses.replace(planned, chain=chain, chain_tokens=tokens)
+
+
+def _merged(requests: list[PlannedRequest], more: list[PlannedRequest]) -> list[PlannedRequest]:
+    """All in order of time, numbered anew."""
+    in_order = sorted([*requests, *more], key=lambda one: one.at_s)
+    return [dataclasses.replace(one, index=index) for index, one in enumerate(in_order)]
 
 
 def _bursts(
@@ -293,13 +331,16 @@ def prompt(request: PlannedRequest, nonce: str) -> str:
     """A prompt of about ``input_tokens`` tokens that asks for ``answer_tokens`` of answer.
 
     It begins with the nonce of the run and the request's number: no two prompts share a prefix, so no
-    implicit cache serves one. Words of three letters and a space are one token each to real tokenisers
-    and, at four characters a token, to the emulator.
+    implicit cache serves one, but for those of a chain, which share the beginning that they are to. Words of
+    three letters and a space are one token each to real tokenisers and, at four characters a token, to the
+    emulator.
     """
     asked = request.answer_tokens
     words = round(asked * 0.75)
     task = f"\nNow tell a plain story of about {asked} tokens, that is {words} words. Begin at once."
     head = f"{nonce}-{request.index} "
+    if request.chain:
+        head = f"{cached_text(f'chain {request.chain}', request.chain_tokens, nonce)} {head}"
     count = max(1, request.input_tokens - (len(head) + len(task)) // 4)
     return head + _words(count) + task
 

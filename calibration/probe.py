@@ -346,6 +346,8 @@ class Probe:
                 cost_pusd=billed_pusd,
                 measured=measured,
                 cached_target=request.cached_tokens,
+                chain=request.chain,
+                chain_tokens=request.chain_tokens,
                 cpu_share=cpu_share,
             )
             await self._sink(sample)

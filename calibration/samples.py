@@ -95,6 +95,8 @@ class Sample:
     cost_pusd: int
     measured: Measurement
     cached_target: int = 0  # of an explicit cache, beside the prompt's own tokens
+    chain: int = 0  # which beginning it shares with other calls of its plan; 0: none
+    chain_tokens: int = 0  # of that beginning
     cpu_share: float | None = None  # of a core that the prober used meanwhile; None: not watched
 
 

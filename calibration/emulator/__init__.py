@@ -5,6 +5,7 @@ from __future__ import annotations
 from calibration.emulator.truth import (
     BatchLaw,
     Faults,
+    ImplicitLaw,
     Limits,
     LiveLaw,
     ModelTruth,
@@ -13,4 +14,14 @@ from calibration.emulator.truth import (
     Truth,
 )
 
-__all__ = ["BatchLaw", "Faults", "Limits", "LiveLaw", "ModelTruth", "OutputLaw", "Regime", "Truth"]
+__all__ = [
+    "BatchLaw",
+    "Faults",
+    "ImplicitLaw",
+    "Limits",
+    "LiveLaw",
+    "ModelTruth",
+    "OutputLaw",
+    "Regime",
+    "Truth",
+]

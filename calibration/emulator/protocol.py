@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from calibration.emulator.limits import Refusal
 from calibration.emulator.timeline import Chunk
-from calibration.emulator.truth import Ask
+from calibration.emulator.truth import BLOCK_TOKENS, Ask
 
 Json = dict[str, Any]
 CHARS_PER_TOKEN = 4  # the emulator's tokeniser: four characters of text are one token
@@ -95,6 +96,15 @@ def text_of(body: Mapping[str, Any]) -> str:
     return "".join(part["text"] for part in _parts(body) if isinstance(part.get("text"), str))
 
 
+def _beginnings(text: str) -> tuple[str, ...]:
+    """Digests of the first one, two, ... whole blocks of a prompt: equal ones mean equal beginnings."""
+    size, digest, found = BLOCK_TOKENS * CHARS_PER_TOKEN, hashlib.blake2b(digest_size=12), []
+    for start in range(0, len(text) - size + 1, size):
+        digest.update(text[start : start + size].encode())
+        found.append(digest.hexdigest())
+    return tuple(found)
+
+
 def parse_ask(body: Mapping[str, Any]) -> tuple[Ask, bool]:
     """What the request asks, and whether thoughts shall be shown.
 
@@ -112,6 +122,7 @@ def parse_ask(body: Mapping[str, Any]) -> tuple[Ask, bool]:
         max_output_tokens=get(config, "maxOutputTokens"),
         asked_tokens=int(asked[1]) if asked else None,
         cached_content=get(body, "cachedContent"),
+        beginnings=_beginnings(text_of(body)),
     )
     return ask, bool(get(thinking, "includeThoughts"))
 

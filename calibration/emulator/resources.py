@@ -11,8 +11,8 @@ from typing import Any
 from calibration.emulator import protocol
 from calibration.emulator.cloud_batches import CloudJobs
 from calibration.emulator.protocol import Head, Json, Resource, get
-from calibration.emulator.stores import Cached, Caches, Item, Job, Jobs, ttl_s
-from calibration.emulator.truth import Ask, Truth
+from calibration.emulator.stores import Beginnings, Cached, Caches, Item, Job, Jobs, ttl_s
+from calibration.emulator.truth import BLOCK_TOKENS, Ask, Truth
 
 NO_CACHE = "CachedContent not found (or permission denied)."
 _MAX_DIMENSIONS = 10_000
@@ -42,6 +42,7 @@ class Resources:
         self._truth, self._now_s, self._next_index = truth, now_s, next_index
         self._began = datetime.now(UTC)
         self.caches, self.jobs = Caches(), Jobs()
+        self._beginnings = {name: Beginnings() for name in truth.models}
         self.cloud_jobs = CloudJobs(truth, now_s, self._date, self._item, self._cloud_result, storage)
 
     # --- caches -----------------------------------------------------------------------------------
@@ -55,6 +56,16 @@ class Resources:
             raise Refused(403, NO_CACHE)
         total = ask.input_tokens + found.tokens
         return replace(ask, input_tokens=total, cached_tokens=found.tokens)
+
+    def with_implicit(self, ask: Ask, model: str, index: int) -> Ask:
+        """The request with the tokens that an implicit cache serves it."""
+        law = self._truth.models[model].implicit
+        if law is None or ask.cached_content is not None:
+            return ask
+        blocks = self._beginnings[model].known(ask.beginnings, law.life_s, self._now_s())
+        tokens = blocks * BLOCK_TOKENS
+        served = tokens >= law.min_tokens and self._truth.is_cached(index, law)
+        return replace(ask, cached_tokens=tokens) if served else ask
 
     def create_cache(self, body: Json, cloud: bool) -> Json:
         """``caches.create``: refused below the model's minimum."""

@@ -241,6 +241,7 @@ class Emulator:
         if refused is not None:
             return refused
         index = self.next_index()
+        ask = self._resources.with_implicit(ask, name, index)
         draw = self.truth.draw(index, name, ask, start_s)
         response_id, created = f"emulated-{self.truth.seed}-{index}", datetime.now(UTC).isoformat()
         truncated, cached = draw.truncated, ask.cached_tokens

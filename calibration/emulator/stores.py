@@ -76,6 +76,23 @@ class Caches:
         return [cached for cached in self._held.values() if now_s < cached.expires_s]
 
 
+class Beginnings:
+    """When prompts began how, of one model: what an implicit cache may hold."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+
+    def known(self, blocks: Sequence[str], life_s: float, now_s: float) -> int:
+        """How many of a prompt's first blocks came within ``life_s``; from now on all of them have."""
+        count = 0
+        for digest in blocks:
+            if now_s - self._seen.get(digest, -float("inf")) > life_s:
+                break
+            count += 1
+        self._seen.update(dict.fromkeys(blocks, now_s))
+        return count
+
+
 @dataclass(frozen=True)
 class Item:
     """One request of a job: its number among all requests, what it asks, the caller's own metadata."""

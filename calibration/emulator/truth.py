@@ -23,7 +23,9 @@ from profiles.schema import ModelProfile
 from profiles.side_models import SideModel
 
 SCHEMA = "proflash/truth/v1"
+BLOCK_TOKENS = 1_024  # of a prompt, that an implicit cache holds or not
 _BATCH = 1  # sub-stream of the jobs' turnaround
+_IMPLICIT = 2  # of implicit caches
 _DRAWS = 10  # columns a request uses; fixed, so that a new law never moves the others
 
 
@@ -97,6 +99,18 @@ class LiveLaw:
 
 
 @dataclass(frozen=True)
+class ImplicitLaw:
+    """Prompts that begin as one of the last ``life_s`` emulated seconds did are served from a cache, often.
+
+    What is cached are whole blocks of `BLOCK_TOKENS`, at least ``min_tokens`` of them together.
+    """
+
+    hit_share: float
+    min_tokens: int = 4_096
+    life_s: float = 300.0
+
+
+@dataclass(frozen=True)
 class ModelTruth:
     """Everything that decides one model's replies; ``thinking`` maps a level to its law, None: none.
 
@@ -119,6 +133,7 @@ class ModelTruth:
     cache_minimum_tokens: int | None = 4_096
     batch: BatchLaw = BatchLaw()
     live: LiveLaw = LiveLaw()
+    implicit: ImplicitLaw | None = None  # None: no prompt is served from a cache unless it names one
     load: LoadLaw | None = None  # how calls in flight slow each other down
     regimes: tuple[Regime, ...] = ()
 
@@ -139,6 +154,7 @@ class Ask:
     max_output_tokens: int | None = None
     asked_tokens: int | None = None
     cached_content: str | None = None  # the name of an explicit cache
+    beginnings: tuple[str, ...] = field(default=(), repr=False)  # digests of its first 1, 2, ... blocks
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,11 @@ class Truth:
         sequence = np.random.SeedSequence(self.seed, spawn_key=(index, _BATCH))
         z = np.random.Generator(np.random.Philox(sequence)).standard_normal()
         return law.median_s * float(np.exp(law.sigma * z))
+
+    def is_cached(self, index: int, law: ImplicitLaw) -> bool:
+        """Whether an implicit cache serves request number ``index``, if it can."""
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(index, _IMPLICIT))
+        return bool(np.random.Generator(np.random.Philox(sequence)).random() < law.hit_share)
 
     def embedding(self, name: str, text: str, dimensions: int) -> list[float]:
         """A unit vector that depends on model, text and seed only; meaning it has none."""
