@@ -43,6 +43,7 @@ class Series:
     e2e_p95_s: tuple[float | None, ...]
     instances: tuple[float, ...] = ()  # their mean number, and calls waiting for them in the mean, at all
     waiting: tuple[float, ...] = ()  # endpoints whose instances come and go; empty where there are none
+    serving: tuple[float, ...] = ()  # of the instances, those that were neither lost nor warming
 
 
 def happenings(scenario: Scenario, records: Records) -> tuple[Happening, ...]:
@@ -70,7 +71,7 @@ def series(scenario: Scenario, records: Records) -> Series:
         return _count(sent[calls.outcome == outcome])
 
     e2e_s = requests.end_s - requests.arrival_s
-    instances, waiting = _fleets(scenario, records)
+    instances, waiting, serving = _fleets(scenario, records)
     return Series(
         stretch_s=stretch_s,
         arrived=_count(came),
@@ -81,24 +82,27 @@ def series(scenario: Scenario, records: Records) -> Series:
         e2e_p95_s=tuple(_p95(e2e_s[served & (came == k)]) for k in range(STRETCHES)),
         instances=instances,
         waiting=waiting,
+        serving=serving,
     )
 
 
-def _fleets(scenario: Scenario, records: Records) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Instances that come and go, and who waits for them; nothing where there are none."""
+def _fleets(scenario: Scenario, records: Records) -> tuple[tuple[float, ...], ...]:
+    """Instances that come and go, who waits for them, and those of them that serve; nothing without any."""
     if not records.instances:
-        return (), ()
+        return (), (), ()
     edges = np.linspace(0.0, scenario.duration_s, STRETCHES + 1, dtype=np.float64)
-    there, waiting, a = np.zeros(STRETCHES), np.zeros(STRETCHES), records.attempts
+    there, waiting, serving, a = *np.zeros((3, STRETCHES)), records.attempts
     left_s = np.where(np.isnan(a.free_s), a.end_s, a.free_s)
     for index, name in enumerate(records.endpoint_names):
         spec = scenario.endpoints[name]
         if isinstance(spec, Instances) and any(one.endpoint == name for one in records.instances):
             own = a.endpoint == index
             there += fleet_levels.means(fleet_levels.there(records, name, spec), edges)
+            serving += fleet_levels.means(fleet_levels.serving(records, name, spec), edges)
             waiting += fleet_levels.means((a.send_s[own], left_s[own]), edges)
             waiting -= fleet_levels.means(records.in_service(index), edges)
-    return tuple(there.round(6).tolist()), tuple(np.maximum(waiting, 0.0).round(6).tolist())
+    found = (there, np.maximum(waiting, 0.0), serving)
+    return tuple(tuple(column.round(6).tolist()) for column in found)
 
 
 def _stretch(at_s: NDArray[np.float64], stretch_s: float) -> NDArray[np.int64]:

@@ -386,10 +386,11 @@ def series_table(found: Series) -> Table:
         cells = [Cell(f"{sum(column[first : first + width]):,}") for column in columns]
         levels = [
             Cell(f"{sum(column[first : first + width]) / len(column[first : first + width]):.3g}")
-            for column in (found.instances, found.waiting)
+            for column in (found.instances, found.serving, found.waiting)
             if column
         ]
         rows.append((Cell(clock(first * found.stretch_s)), *cells, *levels))
     head = ("from", "arrived", "of them served", "calls throttled", "calls failed", "calls timed out")
-    more = ("instances", "calls waiting") if found.instances else ()
+    more = ("instances", *(("of them serving",) if found.serving else ()), "calls waiting")
+    more = more if found.instances else ()
     return Table("The first replication over time", (*head, *more), tuple(rows))

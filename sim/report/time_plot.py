@@ -63,18 +63,31 @@ def over_time(found: Series, happenings: Sequence[Happening], theme: Theme = "li
 
 
 def _add_fleet(figure: go.Figure, found: Series, x: list[float], ink: Ink) -> None:
-    """Instances that were paid, and the calls that waited for them."""
+    """Instances that were paid, those of them that served where some did not, and the calls that waited."""
+    some_down = found.serving and found.serving != found.instances
     for row, name, values, colour in (
         (3, "instances", found.instances, ink.flash),
+        *([(3, "instances serving", found.serving, ink.mixed[2])] if some_down else ()),
         (4, "calls waiting", found.waiting, ink.mixed[0]),
     ):
         hover = f"%{{y:.3~g}} {name}<extra></extra>"
+        part = name == "instances serving"
         style = {"color": colour, "width": 1.8, "shape": "hvh" if row == 3 else "linear"}
+        style |= {"dash": "dash"} if part else {}
         shown = [float(f"{value:.4g}") for value in values]
         figure.add_scatter(
-            x=x, y=shown, mode="lines", line=style, hovertemplate=hover, showlegend=False, row=row, col=1
+            x=x,
+            y=shown,
+            name=name,
+            mode="lines",
+            line=style,
+            hovertemplate=hover,
+            showlegend=part,
+            row=row,
+            col=1,
         )
-        figure.update_yaxes(title_text=name, rangemode="tozero", row=row, col=1)
+        if not part:
+            figure.update_yaxes(title_text=name, rangemode="tozero", row=row, col=1)
 
 
 def _lines(found: Series, ink: Ink) -> list[tuple[str, tuple[int, ...], dict[str, object]]]:
@@ -125,4 +138,6 @@ def _alt(found: Series, happenings: Sequence[Happening]) -> str:
     fleet = ""
     if found.instances:
         fleet = f" Instances from {min(found.instances):.3g} to {max(found.instances):.3g}."
+        if found.serving != found.instances:
+            fleet += f" Of them serving from {min(found.serving, default=0.0):.3g}."
     return f"The first replication over time: {requests}.{fleet} Events: {told or 'none'}."

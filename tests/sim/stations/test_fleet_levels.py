@@ -14,6 +14,7 @@ from small import exponential, instances, request_class, run, scenario
 
 from sim.outcome import fleet_levels
 from sim.outcome.series import series
+from sim.report.looks import alt_text
 from sim.report.tables import series_table
 from sim.report.time_plot import over_time
 
@@ -61,7 +62,21 @@ def test_the_series_of_a_run_shows_instances_and_who_waits():
     assert sum(found.waiting) * found.stretch_s == pytest.approx(waited_s, rel=1e-4)
     figure = over_time(found, ())
     assert {axis.title.text for axis in figure.select_yaxes()} >= {"instances", "calls waiting"}
-    assert series_table(found).head[-2:] == ("instances", "calls waiting")
+    assert series_table(found).head[-3:] == ("instances", "of them serving", "calls waiting")
+
+
+def test_instances_that_are_lost_are_seen_over_time():
+    """Three machines, two of them lost for a quarter of the run: all are paid, one serves."""
+    loss = {"kind": "instance_loss", "endpoint": "q", "count": 2, "at_s": 600.0, "for_s": 300.0}
+    shop = {"q": instances(exponential(1.0), 4, count=3)}
+    spec = scenario(shop, {"a": request_class(1.0)}, events=[loss], duration_s=1200.0)
+    found = series(spec, run(spec))
+    assert found.instances == (3.0,) * 120
+    assert found.serving == (3.0,) * 60 + (1.0,) * 30 + (3.0,) * 30
+    figure = over_time(found, ())
+    shown = {trace.name: list(trace.y) for trace in figure.data}
+    assert shown["instances serving"] == list(found.serving)
+    assert "Of them serving from 1." in alt_text(figure)
 
 
 def test_runs_without_such_instances_look_as_before():
