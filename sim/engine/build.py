@@ -261,7 +261,7 @@ def reservations_of(
 ) -> Steps[Reservation]:
     """What the orders of an endpoint enforce over time, less what events cut, by the model they are for."""
     gsus = gsus_over_time(spec, scenario)
-    edges = tuple(sorted({*gsus.at_s, *cut.at_s, *burns.at_s}))
+    edges = tuple(sorted({*gsus.at_s, *cut.at_s, *burns.changes}))
     found = []
     for at_s in (-math.inf, *edges):
         moved_s = max((change_s for change_s in burns.changes if change_s <= at_s), default=-math.inf)

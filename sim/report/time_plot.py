@@ -67,13 +67,13 @@ def _add_fleet(figure: go.Figure, found: Series, x: list[float], ink: Ink) -> No
     some_down = found.serving and found.serving != found.instances
     for row, name, values, colour in (
         (3, "instances", found.instances, ink.flash),
-        *([(3, "instances serving", found.serving, ink.mixed[2])] if some_down else ()),
+        *([(3, "instances serving", found.serving, ink.flash)] if some_down else ()),
         (4, "calls waiting", found.waiting, ink.mixed[0]),
     ):
         hover = f"%{{y:.3~g}} {name}<extra></extra>"
         part = name == "instances serving"
         style = {"color": colour, "width": 1.8, "shape": "hvh" if row == 3 else "linear"}
-        style |= {"dash": "dash"} if part else {}
+        style |= {"dash": "dot"} if part else {}
         shown = [float(f"{value:.4g}") for value in values]
         figure.add_scatter(
             x=x,

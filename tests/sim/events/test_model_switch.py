@@ -6,7 +6,18 @@ after it as in the other.
 
 import numpy as np
 import pytest
-from small import catalog, constant, evenly, exponential, instances, payg, request_class, run, scenario
+from small import (
+    catalog,
+    constant,
+    evenly,
+    exponential,
+    fingerprint,
+    instances,
+    payg,
+    request_class,
+    run,
+    scenario,
+)
 
 from profiles.errors import InputError
 from sim.audit.checks import audit
@@ -81,6 +92,17 @@ def test_the_orders_are_moved_to_the_other_model():
     assert (PRO, "gsu_credit") not in hours
     spilled = {line.model for line in invoice.lines if line.unit == "input"}
     assert spilled == {FLASH, PRO}
+
+
+def test_a_switch_to_the_same_model_begins_no_new_window():
+    classes = {"a": evenly(2.0, **WORDS)}
+    made = [
+        scenario({"m": RESERVED | {"model": FLASH}}, classes, duration_s=120.0, events=events)
+        for events in ([], [SWITCH | {"model": FLASH, "at_s": 55.0, "for_s": 9.0}])
+    ]
+    (plain, its), (same, other) = (audited(spec) for spec in made)
+    assert fingerprint(plain) == fingerprint(same)
+    assert its.lines == other.lines
 
 
 def test_what_was_let_in_before_moves_nothing_of_the_new_budget():
