@@ -40,6 +40,9 @@ def backtest(
         str, typer.Option(help="fixed_window, token_bucket, sliding_log or sliding_log_all.")
     ] = "fixed_window",
     window_s: Annotated[float, typer.Option(help="Seconds over which limits are counted.")] = 60.0,
+    burst_share: Annotated[
+        float, typer.Option(min=0.001, help="Of a bucket: what a full one holds, in limits of one window.")
+    ] = 1.0,
     window_phase_s: Annotated[
         float, typer.Option(help="When windows begin: seconds past a multiple of the window, wall clock.")
     ] = 0.0,
@@ -60,6 +63,7 @@ def backtest(
     if thoughts not in ("run", "profile"):
         raise InputError(f"--thoughts {thoughts}: give run or profile")
     limits = {"rpm": rpm, "input_tpm": input_tpm, "algorithm": algorithm, "window_s": window_s}
+    limits["burst_share"] = burst_share
     place = _endpoint(endpoint, limits, window_phase_s % window_s)
     setting = Setting(
         place.endpoint, place.window_phase_s, thoughts == "profile", replications, seed, place.limits_scopes

@@ -136,7 +136,7 @@ def _said(best: Hypothesis, others: Sequence[Hypothesis]) -> str:
 
 
 def _words(found: Hypothesis) -> str:
-    return " and ".join(map(_limit_words, found.limits))
+    return " and ".join(map(_limit_words, found.limits)) or "chance"
 
 
 def _limit_words(limit: Limit) -> str:

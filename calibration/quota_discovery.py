@@ -1,6 +1,6 @@
 """Which limits refused calls, how large they are and how they refill, from the order of accepted and refused.
 
-A hypothesis is a limit (`quota_limits`) or two together: requests and input tokens, or two ways of counting.
+A hypothesis is chance, a limit (`quota_limits`) or two: requests and input tokens, or two ways of counting.
 Two are tried where one leaves calls unexplained; each is then fitted to the calls that the other lets in, in
 turn. Confidences are the shares of the likelihoods, each number that was chosen paying half a log n, as in
 the BIC, and those of a second limit, which is one of many, twice that.
@@ -40,7 +40,7 @@ Kind = tuple[str, Semantics]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One limit or two that fit best among their kind, and how many calls disagree."""
+    """One limit or two that fit best among their kind, and how many calls disagree; none: it was chance."""
 
     limits: tuple[Limit, ...]
     disagreements: int
@@ -82,7 +82,8 @@ def discover(seen: Attempts, windows_s: Sequence[float] = WINDOWS_S) -> tuple[Hy
         raise InputError(f"{refused} of {len(seen.accepted)} calls were refused; a limit shows itself by 3")
     lengths_s = _seen_twice(seen, windows_s)
     single = {kind: fit_limit(View(seen, _all(seen)), *kind, lengths_s) for kind in _kinds(seen)}
-    found = [_hypothesis(seen, (one.limit,), one.disagreements, lengths_s) for one in single.values()]
+    found = [_hypothesis(seen, (), refused, lengths_s)]
+    found += [_hypothesis(seen, (one.limit,), one.disagreements, lengths_s) for one in single.values()]
     if min(one.disagreements for one in single.values()) >= MIN_REFUSED:
         likely_s = {one.limit.window_s for one in single.values()} | set(lengths_s[:1])
         found += list(_pairs(seen, single, tuple(likely_s)))
@@ -94,7 +95,7 @@ def unexplained(seen: Attempts, found: Hypothesis | None) -> Bools:
     refused = ~seen.accepted
     if found is None or not refused.any():
         return refused
-    return np.asarray(refused & np.all([lets_in(seen, limit) for limit in found.limits], axis=0))
+    return np.asarray(refused & np.all([refused, *(lets_in(seen, limit) for limit in found.limits)], axis=0))
 
 
 def _all(seen: Attempts) -> Bools:
@@ -160,7 +161,7 @@ def _hypothesis(
     seen: Attempts, limits: tuple[Limit, ...], disagreements: int, lengths_s: Sequence[float]
 ) -> Hypothesis:
     n = len(seen.accepted)
-    paid = 0.5 * limits[0].parameters * np.log(n)
+    paid = 0.5 * sum(limit.parameters * np.log(n) for limit in limits[:1])
     paid += sum(limit.parameters * np.log(n) for limit in limits[1:])  # looked for among many
     paid += sum(np.log(len(lengths_s)) for limit in limits if limit.semantics != "bucket")
     return Hypothesis(limits, disagreements, float(likelihood(disagreements, n)) - float(paid))

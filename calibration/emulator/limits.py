@@ -25,11 +25,12 @@ class Refusal:
 
 
 class Level:
-    """The running level of one limit."""
+    """The running level of one limit; a bucket holds ``burst_share`` minutes of its refill."""
 
-    def __init__(self, metric: str, limit: int, kind: str) -> None:
+    def __init__(self, metric: str, limit: int, kind: str, burst_share: float = 1.0) -> None:
         self.metric, self.limit, self.kind = metric, limit, kind
-        self.level = float(limit)
+        self.most = limit * burst_share if kind == "bucket" else float(limit)
+        self.level = self.most
         self.at_s = 0.0
 
     def wait_s(self, amount: float, now_s: float) -> float:
@@ -37,7 +38,7 @@ class Level:
         self._refresh(now_s)
         if amount <= self.level:
             return 0.0
-        if amount > self.limit:
+        if amount > self.most:
             return float("inf")
         if self.kind == "window":
             return WINDOW_S - now_s % WINDOW_S
@@ -50,9 +51,9 @@ class Level:
     def _refresh(self, now_s: float) -> None:
         if self.kind == "bucket":
             grown = self.level + (now_s - self.at_s) * self.limit / WINDOW_S
-            self.level = min(float(self.limit), grown)
+            self.level = min(self.most, grown)
         elif now_s // WINDOW_S > self.at_s // WINDOW_S:
-            self.level = float(self.limit)
+            self.level = self.most
         self.at_s = now_s
 
 
@@ -91,7 +92,7 @@ class Limiter:
     def __init__(self, limits: Limits) -> None:
         named = (("rpm", limits.rpm), ("input_tpm", limits.input_tpm))
         self._levels = [
-            Log(name, limit) if limits.kind == "log" else Level(name, limit, limits.kind)
+            Log(name, limit) if limits.kind == "log" else Level(name, limit, limits.kind, limits.burst_share)
             for name, limit in named
             if limit is not None
         ]

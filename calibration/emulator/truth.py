@@ -44,6 +44,7 @@ class Limits:
     rpm: int | None = None
     input_tpm: int | None = None
     kind: Literal["window", "bucket", "log"] = "window"
+    burst_share: float = 1.0  # of a bucket: what a full one holds, in minutes of its refill
     batch_tokens: int | None = None  # prompts waiting in batch jobs
     sessions: int | None = None  # Live sessions at once
 

@@ -79,14 +79,20 @@ def test_a_fixed_window_refills_at_its_boundary():
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 2000)), min_size=1, max_size=60))
-def test_a_bucket_never_lets_more_through_than_it_holds_and_gains(steps):
-    limiter, now, passed = Limiter(Limits(input_tpm=3000, kind="bucket")), 0.0, 0
+@given(
+    st.lists(st.tuples(st.floats(0, 5), st.integers(1, 2000)), min_size=1, max_size=60),
+    st.sampled_from([0.5, 1.0, 3.0]),
+)
+def test_a_bucket_never_lets_more_through_than_it_holds_and_gains(steps, burst_share):
+    limits = Limits(input_tpm=3000, kind="bucket", burst_share=burst_share)
+    limiter, now, passed = Limiter(limits), 0.0, 0
     for gap, tokens in steps:
         now += gap
         refusal = limiter.admit(tokens, now)
         passed += 0 if refusal else tokens
-        assert passed <= 3000 + now * 50 + 1e-6
+        assert passed <= 3000 * burst_share + now * 50 + 1e-6
+        if refusal is not None and tokens > 3000 * burst_share:
+            assert refusal.retry_s == 60, "never: the longest delay is named"
         if refusal is not None and refusal.retry_s < 60:
             now += refusal.retry_s + 1e-6
             assert limiter.admit(tokens, now) is None, "the delay it named is enough"

@@ -68,9 +68,11 @@ def test_a_limit_is_found_among_more_refusals_by_chance(target):
     assert 0.5 * refused < by_chance < 0.8 * refused
 
 
-def test_refusals_by_chance_are_no_limit():
+@pytest.mark.parametrize("refused", [3, 40])
+def test_refusals_by_chance_are_no_limit(refused):
     rng = np.random.default_rng(1)
-    at_s, accepted = np.cumsum(rng.exponential(0.5, 800)), rng.random(800) > 0.05
+    at_s, accepted = np.cumsum(rng.exponential(0.5, 800)), np.ones(800, bool)
+    accepted[rng.choice(800, refused, replace=False)] = False
     seen = Attempts(at_s, {"requests": np.ones(800)}, accepted)
     with pytest.raises(InputError, match="no limit explains"):
         limit_of(seen)
