@@ -6,6 +6,7 @@ it, and its ``endpoint`` can be copied into a scenario.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,7 +94,8 @@ def of_limits(
     windows_s: Sequence[float] = WINDOWS_S,
 ) -> MeasuredEndpoint:
     """Pay-as-you-go with the limits that refused calls of one run; InputError where none did (`limit_of`)."""
-    likeliest, *others = limit_of(attempts([s for s in samples if s.model == model]), windows_s)
+    mine = [sample for sample in samples if sample.model == model]
+    likeliest, *others = limit_of(attempts(mine), windows_s)
     first, *beside = (_plain(limit) for limit in likeliest.limits)
     scopes = {}
     if beside and _merges(first, beside[0]):
@@ -103,7 +105,7 @@ def of_limits(
         scopes = {f"{second.metric}_{second.semantics}": beside[0]}
     endpoint = {"buy": "payg", "limits": first} | ({"scopes": list(scopes)} if scopes else {})
     phase_s = next((one.phase_s for one in likeliest.limits if one.phase_s is not None), 0.0)
-    note = _said(likeliest, others)
+    note = _said(likeliest, others) + _named(mine)
     return MeasuredEndpoint(model, endpoint, source, as_of, phase_s, likeliest.confidence, note, scopes)
 
 
@@ -133,6 +135,12 @@ def _said(best: Hypothesis, others: Sequence[Hypothesis]) -> str:
     if best.confidence < _SURE or not all(map(_is_known, best.limits)):
         told += " Bursts and lulls would tell more: --limit-calls."
     return told
+
+
+def _named(samples: Sequence[Sample]) -> str:
+    """What the service called the limits that it refused by, most often first; Cloud mode says nothing."""
+    named = Counter(sample.measured.quota for sample in samples if sample.measured.quota)
+    return f" The service named {', '.join(str(name) for name, _ in named.most_common())}." if named else ""
 
 
 def _words(found: Hypothesis) -> str:

@@ -25,7 +25,7 @@ class Maker:
             "rpd": self.pick([None, 50, 500]),
             "algorithm": self.pick(["fixed_window", "token_bucket", "sliding_log", "sliding_log_all"]),
             "window_s": self.pick([1.0, 7.3, 60.0]),
-            "burst_share": self.pick([0.1, 0.5, 1.0]),
+            "burst_share": self.pick([0.1, 0.5, 1.0, 2.0]),
         }
 
     def request_class(self):

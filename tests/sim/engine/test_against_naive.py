@@ -25,7 +25,7 @@ limits = st.fixed_dictionaries(
         "rpm": st.one_of(st.none(), st.integers(1, 60)),
         "input_tpm": st.one_of(st.none(), st.integers(20, 3_000)),
     },
-    optional={"burst_share": st.sampled_from([0.25, 0.5, 1.0])},
+    optional={"burst_share": st.sampled_from([0.25, 0.5, 1.0, 2.5])},
 )
 shops = st.builds(payg, laws, limits=limits)
 endpoints = st.one_of(stations, shops)
