@@ -19,6 +19,7 @@ from sim.report import figures, tables, words
 from sim.report.content import BillView, Content, content_of
 from sim.report.figures import Metric
 from sim.report.tables import Table
+from sim.report.time_plot import over_time
 from sim.scenario.spec import Scenario
 
 Colour = Literal["off", "blue", "orange"]
@@ -35,6 +36,7 @@ def show(result: Drawn) -> None:
     show_cards(plan, scenario, group)
     show_verdicts(content)
     show_curves(plan, scenario, group)
+    show_over_time(plan)
     show_bill(plan, scenario, content)
     show_details(content)
     show_downloads(result)
@@ -161,6 +163,21 @@ def _metric(scenario: Scenario, group: str) -> Metric:
         required=True,
     )
     return chosen if chosen is not None else "e2e_s"
+
+
+def show_over_time(plan: Plan) -> None:
+    """The first replication of the best option over time, the events of its scenario marked and listed."""
+    best = plan.best.summary
+    if best.series is None:  # kept before runs told it
+        return
+    st.subheader("The run over time")
+    marked = " Bands and dotted lines are the events, numbered as listed." if best.events else ""
+    st.caption(plain(f"{plan.best.label}, its first replication.{marked}"))
+    chart(over_time(best.series, best.events, _theme()), "over_time")
+    if (happened := tables.events_table(best.events)) is not None:
+        table(happened)
+    with st.expander("The run over time as a table"):
+        table(tables.series_table(best.series))
 
 
 def show_bill(plan: Plan, scenario: Scenario, content: Content) -> None:

@@ -1,5 +1,6 @@
 """The pages, driven without a browser: real scenarios, real child interpreters."""
 
+import json
 import time
 from pathlib import Path
 
@@ -105,11 +106,19 @@ def test_a_run_ends_in_the_recommendation_and_a_reload_shows_it_at_once():
     assert at.success[0].value.startswith("**Take Flash only")
     assert [m.value for m in at.metric if m.label == "Cost a month"].count("unknown") == 0
     assert len([m for m in at.metric if m.label == "Cost a month"]) == 4
-    assert len(at.get("plotly_chart")) == 2
-    assert len(at.table) >= 6
+    assert len(at.get("plotly_chart")) == 3
+    assert len(at.table) >= 7
     again = visit(**SMALL)  # another session with the same link
     assert again.success[0].value == at.success[0].value
     assert not running(again)
+
+
+def test_events_are_marked_on_the_run_over_time_and_listed():
+    at = ended(press_run(visit(preset="switch_over", traffic="0.25x", replications="2")))
+    drawn = next(one for one in at.get("plotly_chart") if "over time" in one.proto.alt)
+    assert len(json.loads(drawn.proto.spec)["layout"]["shapes"]) == 2 * 2  # a line an event on each panel
+    listed = next(table.value for table in at.table if "event" in table.value.columns)
+    assert list(listed["what"])[1] == plain("flash serves gemini-3.5-flash-lite")
 
 
 def test_other_inputs_call_for_another_run_and_the_old_ones_find_their_result():

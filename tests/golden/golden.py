@@ -60,6 +60,7 @@ PRESETS = {  # seconds of each that are run; those that replay a log which is no
     "software_firm": 3_600.0,
     "support_chat": 3_600.0,
     "support_conversations": 3_600.0,
+    "switch_over": 7_200.0,
     "textbook_mmc": 1_000.0,
     "tool_agent": 7_200.0,
     "unused_reservation": 3_600.0,
