@@ -24,6 +24,7 @@ from profiles.yaml_io import read_yaml, to_yaml
 SCHEMA = "proflash/measured-endpoint/v1"
 _ALGORITHMS = {"bucket": "token_bucket", "window": "fixed_window", "log": "sliding_log"}
 _KEYS = {"requests": "rpm", "input_tokens": "input_tpm"}
+_EXPERIMENT = "Bursts and lulls would tell more: --limit-calls."
 _SURE = 0.9  # confidence below which a better experiment is named
 _KNOWN = 1.5  # how many times the least the most of a range may be
 
@@ -69,7 +70,9 @@ def found_in(
         except InputError as error:
             if instances is not None:
                 say(f"{model}: no machine fitted: {error}")
-            continue  # nobody was refused: no limit was met
+            elif any(sample.measured.outcome == "throttled" for sample in mine):
+                say(f"{model}: no limit named: {error}. {_EXPERIMENT}")
+            continue  # or nobody was refused: no limit was met
         paths[model] = str(write(found, folder))
         say(f"{model}: {found.note} {paths[model]}")
     return paths
@@ -133,7 +136,7 @@ def _said(best: Hypothesis, others: Sequence[Hypothesis]) -> str:
     if rival is not None and rival.confidence >= 0.01:
         told += f" Next: {_words(rival)}, {rival.confidence:.0%}."
     if best.confidence < _SURE or not all(map(_is_known, best.limits)):
-        told += " Bursts and lulls would tell more: --limit-calls."
+        told += f" {_EXPERIMENT}"
     return told
 
 

@@ -34,6 +34,8 @@ WINDOWS_S = (60.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 120.0, 300.0, 600.0)  
 MIN_REFUSED = 3
 _FIRST = 3  # single limits that a second one is tried beside, and pairs that are fitted to the end
 _PATIENCE = 10  # a limit that is not alone may leave refusals over, but lets in what was let in
+_USUAL = 0.9  # prior share of limits that are counted over the first of the lengths
+_BURST_SIGMA = 1.5  # prior spread of a bucket's size over a minute's refill, on log scale
 _ROUNDS = 4  # of fitting one limit to what the other leaves
 Kind = tuple[str, Semantics]
 
@@ -55,7 +57,8 @@ def attempts(samples: Sequence[Sample]) -> Attempts:
     each other and windows begin at moments of the day; else it counts from the start of the run.
     """
     at_s = _clock_s(samples)
-    order = np.argsort(at_s, kind="stable")
+    sent = np.array([sample.index for sample in samples])
+    order = np.lexsort((sent, at_s))  # calls of one moment in the order they were sent
     rows = [samples[k] for k in order]
     known = [s.measured.input_tokens - s.input_target for s in rows if s.measured.input_tokens]
     more = int(np.median(known)) if known else 0  # what the service counts beside what was planned
@@ -85,8 +88,8 @@ def discover(seen: Attempts, windows_s: Sequence[float] = WINDOWS_S) -> tuple[Hy
     found = [_hypothesis(seen, (), refused, lengths_s)]
     found += [_hypothesis(seen, (one.limit,), one.disagreements, lengths_s) for one in single.values()]
     if min(one.disagreements for one in single.values()) >= MIN_REFUSED:
-        likely_s = {one.limit.window_s for one in single.values()} | set(lengths_s[:1])
-        found += list(_pairs(seen, single, tuple(likely_s)))
+        others_s = {one.limit.window_s for one in single.values()} - {lengths_s[0]}
+        found += list(_pairs(seen, single, (lengths_s[0], *sorted(others_s))))
     return _weighed(found)
 
 
@@ -163,8 +166,21 @@ def _hypothesis(
     n = len(seen.accepted)
     paid = 0.5 * sum(limit.parameters * np.log(n) for limit in limits[:1])
     paid += sum(limit.parameters * np.log(n) for limit in limits[1:])  # looked for among many
-    paid += sum(np.log(len(lengths_s)) for limit in limits if limit.semantics != "bucket")
+    paid += sum(_oddity(limit, lengths_s) for limit in limits)
     return Hypothesis(limits, disagreements, float(likelihood(disagreements, n)) - float(paid))
+
+
+def _oddity(limit: Limit, lengths_s: Sequence[float]) -> float:
+    """How unusual a limit is before any call is seen, in log-likelihood.
+
+    Most quotas are counted by the minute (or by what the caller says, which comes first), and most buckets
+    hold neither much less nor much more than a minute's refill.
+    """
+    if limit.burst is not None:
+        return float(0.5 * (np.log(limit.burst / limit.limit) / _BURST_SIGMA) ** 2)
+    if len(lengths_s) == 1:
+        return 0.0
+    return float(-np.log(_USUAL if limit.window_s == lengths_s[0] else (1 - _USUAL) / (len(lengths_s) - 1)))
 
 
 def _weighed(found: list[Hypothesis]) -> tuple[Hypothesis, ...]:

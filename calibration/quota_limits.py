@@ -257,14 +257,17 @@ def _zoomed(
 ) -> _Bucket:
     """The best of a grid that is drawn anew around what each stage leaves; ``roughly``: only the first."""
     rates, sizes = grid
-    for reach in stages:
+    chance = view.logs(np.array(view.elsewhere + int((~view.seen.accepted & view.judged).sum())))
+    for stage, reach in enumerate(stages):
         wrong = _bucket_disagreements(view, amount, (rates, sizes), roughly=roughly)
         logs = view.logs(wrong)
+        if stage < len(stages) - 1:  # few refusals say little of anything: half of what they say is kept
+            reach = min(reach, max(_CREDIBLE, 0.5 * float(logs.max() - chance)))
         rows, columns = np.nonzero(logs >= logs.max() - reach)
         row, column = _middle(rows, columns, logs)
         ends = _around(rates, rows), _around(sizes, columns)
         found = _Bucket(float(rates[row]), float(sizes[column]), *ends, int(wrong.min()))
-        rates, sizes = np.linspace(*found.rates_per_s, _GRID), np.linspace(*found.sizes, _GRID)
+        rates, sizes = np.geomspace(*found.rates_per_s, _GRID), np.geomspace(*found.sizes, _GRID)
         roughly = False
     return found
 

@@ -111,3 +111,15 @@ def test_a_limit_is_found_with_its_kind(target, limit, limits):
     assert "confidence" in found.note
     with pytest.raises(InputError, match="refused"):
         measured_endpoint.of_limits("m", samples[:20], "s:x", "2026-11-25")
+
+
+def test_refusals_that_no_limit_explains_are_said(target, tmp_path):
+    rows = [Arrival(2.0 * k, "m", 100, 50) for k in range(300)]
+    samples = measured(
+        replay_plan(rows, {"m": target("m")}), Service(no_room=0.03), max_in_flight=1_000, pauses=False
+    )
+    stored, told = SampleFile(Header("x", {}), tuple(samples), (), "0" * 64), []
+    assert measured_endpoint.found_in(stored, ["m"], (None, (60.0,)), tmp_path, told.append) == {}
+    assert len(told) == 1
+    assert "m: no limit named" in told[0]
+    assert "--limit-calls" in told[0]
