@@ -25,7 +25,7 @@ from profiles.schema import ModelProfile
 
 WORDS = ("the", "cat", "and", "dog", "ran", "far", "out", "for", "his", "old", "red", "box", "was", "not")
 LIMIT_REST_S = 60.0  # before a model's bursts: whatever fills in a minute is full
-_FIRST_BURST = 20
+_FIRST_BURST = 10
 Floats = NDArray[np.float64]
 _OVERHEAD_TOKENS = 64  # instruction, nonce and what a service adds around a prompt
 _Cell = tuple[int, int, str | None, int]  # input and answer length, thinking level, cached prefix
@@ -281,17 +281,17 @@ def _bursts(
 
 
 def _burst_times(calls: int, rate_per_s: float, rng: np.random.Generator) -> Floats:
-    """Seconds of so many calls: bursts that double, each followed by a lull half as long again.
+    """Seconds of so many calls: bursts that double, with lulls of a quarter of their calls between.
 
-    Small bursts empty small buckets and large ones large buckets; lulls, at a sixth of the rate, let windows
-    pass and buckets fill to different heights.
+    Small bursts empty small buckets, and the last one, of half the calls, is to outlast a window; lulls, at a
+    sixth of the rate, let windows pass and buckets fill to different heights.
     """
     gaps_s: list[Floats] = []
-    size = _FIRST_BURST
-    while sum(map(len, gaps_s)) < calls:
+    halvings = int(np.log2(max(1.0, calls / (5 * _FIRST_BURST))))
+    for size in (round(calls / 5 / 2**k) for k in range(halvings, -1, -1)):
         gaps_s += [rng.exponential(1 / rate_per_s, size), rng.exponential(6 / rate_per_s, size // 4)]
-        size *= 2
-    return np.cumsum(np.concatenate(gaps_s)[:calls])
+    left = calls - sum(map(len, gaps_s))
+    return np.cumsum(np.concatenate([*gaps_s, rng.exponential(1 / rate_per_s, left)]))
 
 
 def _rungs(options: Options) -> Iterator[tuple[str, int, int]]:
