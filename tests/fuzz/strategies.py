@@ -9,6 +9,7 @@ from routes import filtered, routings, wrapped
 from small import constant, exponential, instances, payg, request_class, scenario
 
 FLASH, PRO = "gemini-3.8-flash", "gemini-3.1-pro-preview"
+SKILLED = "gemini-3.5-flash"  # has abilities at types of task
 
 EVALUATIONS = str(Path(__file__).with_name("evaluations.csv"))
 ASSUMED = {"model": FLASH, "unit": "output_audio", "low": 1.0, "high": 9.0}
@@ -110,8 +111,9 @@ pressures = st.fixed_dictionaries(
     )
 )
 model_payg = st.fixed_dictionaries(
-    {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO])},
+    {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO, SKILLED])},
     optional={
+        "region": st.sampled_from(["global", "regional"]),
         "limits": st.tuples(limits, caps).map(lambda found: found[0] | found[1]),
         "service": st.sampled_from(["standard"]),
         "context_cache": caches,
@@ -200,6 +202,30 @@ beside = st.one_of(
         lambda found: found | {"needs": {"modalities": ["text", "image", "video", "audio", "pdf"]}}
     ),
 )
+told = st.fixed_dictionaries(
+    {},
+    optional={
+        "task_type": st.sampled_from(["coding", {"vision": 1.0, "drafting": 2.0}]),
+        "governance": st.sampled_from(["regulated", {"public": 1.0, "confidential": 1.0}]),
+        "retrieval_s": st.sampled_from([constant(0.3), exponential(1.0)]),
+        "thinking_level": st.sampled_from(["low", "high"]),
+    },
+)
+talks = st.fixed_dictionaries(
+    {
+        "turns": st.just({"kind": "exponential", "mean": 3.0, "min": 1.0}),
+        "think_s": st.sampled_from([constant(0.0), exponential(4.0)]),
+    },
+    optional={
+        "carries_history": st.booleans(),
+        "system_tokens": st.just(constant(700.0)),
+        "max_context_tokens": st.just(4_000),
+        "cached_share": st.just(0.5),
+        "min_cached_tokens": st.just(300),
+        "steps": st.just({"count": constant(2.0), "tool_s": constant(0.5), "new_tokens": constant(90.0)}),
+    },
+)
+GOVERNANCE = {"regulated": {"regions": ["regional"]}, "confidential": {"channels": ["gemini_api"]}}
 classes = st.builds(
     request_class,
     arrivals=arrivals,
@@ -334,6 +360,15 @@ def events(draw, names, kinds, shops, only=None):
 
 
 @st.composite
+def asking(draw):
+    """A class: single requests, with media and tools or without, or conversations."""
+    found = draw(classes) | draw(told)
+    if found["queries"] is None and not found["deferrable"] and draw(st.booleans()):
+        return found | {"session": draw(talks)}
+    return found | draw(beside)
+
+
+@st.composite
 def scenarios(draw, always=None):
     """A whole scenario; ``always``: with an event of that kind, where one can be."""
     names = [f"e{k}" for k in range(draw(st.integers(1, 3)))]
@@ -350,7 +385,7 @@ def scenarios(draw, always=None):
         routing = draw(wrapped(routing, shops, judge, inside=routing["policy"]))
     if judge is not None:
         shops[judge] = draw(judges)
-    kinds = {f"c{k}": draw(classes) | draw(beside) for k in range(draw(st.integers(1, 3)))}
+    kinds = {f"c{k}": draw(asking()) for k in range(draw(st.integers(1, 3)))}
     if any(kind.get("queries") for kind in kinds.values()) and draw(st.booleans()):
         shops["memory"] = draw(memory)
     one = events(names, list(kinds), shops)
@@ -369,6 +404,7 @@ def scenarios(draw, always=None):
         router_stale_s=draw(st.sampled_from([0.0, 0.0, 5.0])),
         routing=routing,
         limits_scopes=scopes,
+        governance=draw(st.sampled_from([{}, GOVERNANCE])),
         events=happenings,
         client=client,
         evaluations=draw(st.sampled_from([None, None, EVALUATIONS])),
