@@ -113,12 +113,14 @@ pressures = st.fixed_dictionaries(
 model_payg = st.fixed_dictionaries(
     {"buy": st.just("payg"), "model": st.sampled_from([FLASH, PRO, SKILLED])},
     optional={
-        "region": st.sampled_from(["global", "regional"]),
         "limits": st.tuples(limits, caps).map(lambda found: found[0] | found[1]),
         "service": st.sampled_from(["standard"]),
         "context_cache": caches,
         "contention": pressures,
     },
+)
+model_payg = st.tuples(model_payg, st.sampled_from(["global", "regional"])).map(
+    lambda found: found[0] | ({} if found[0]["model"] == PRO else {"region": found[1]})  # has no other price
 )
 orders = st.lists(
     st.fixed_dictionaries(
@@ -316,7 +318,9 @@ again = st.sampled_from([{}, {}, {"every_s": 60.0}, {"mtbf_s": 30.0}])
 def events(draw, names, kinds, shops, only=None):
     """One event that may name any endpoint or class; ``only``: of that kind, where it can be."""
     machines = ("batching", "preemptive")
-    switchable = [n for n in names if shops[n].get("model") and not shops[n].keys() & {*machines}]
+    local = {name for name in names if shops[name].get("region") == "regional"}  # Pro has no price there
+    able = [name for name in names if shops[name].get("model") and name not in local]
+    switchable = [name for name in able if not shops[name].keys() & {*machines}]
     served = [name for name, shop in shops.items() if shop["buy"] != "response_cache"]
     some = st.one_of(st.none(), st.lists(st.sampled_from(served), min_size=1, unique=True))
     factor = st.sampled_from([0.2, 1.0, 3.0])
