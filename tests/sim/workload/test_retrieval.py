@@ -6,6 +6,7 @@ import pytest
 from sim.experiments.study import study
 from sim.luck import Luck
 from sim.outcome.metrics import latencies
+from sim.records import Outcome
 from sim.scenario.file import parse_scenario
 from sim.workload.sample import sample
 
@@ -81,3 +82,18 @@ def test_patience_counts_once_the_call_is_made_and_a_cut_run_adds_up():
     spec = scenario(LOOKUP, own={"patience": one(1.0)})
     assert study(spec).summary.total.abandoned.value > 0
     study(scenario(LOOKUP, SESSION, study={"drain": False}))
+
+
+def test_a_look_up_under_way_when_the_clock_stops_is_no_request_yet():
+    many = {"arrivals": {"kind": "poisson", "rate_per_s": 3.0}}
+    session, cut = {"turns": one(2), "think_s": one(3)}, {"drain": False}
+    spec = scenario(one(3), session, duration_s=20.0, study=cut, replications=1, own=many)
+    records = study(spec).records()  # audited
+    load, r = records.workload, records.requests
+    before = np.maximum(load.follows, 0)
+    due_s = r.end_s[before] + 3.0
+    asked = (load.follows >= 0) & (r.outcome[before] == Outcome.SERVED) & (due_s <= records.ended_s)
+    waiting = asked & (due_s + 3.0 > records.ended_s)
+    assert waiting.any()
+    assert np.isnan(r.arrival_s[waiting]).all()
+    assert not np.isnan(r.arrival_s[asked & ~waiting]).any()
