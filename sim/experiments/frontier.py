@@ -183,7 +183,7 @@ def _difference(run: StudyRun, other: StudyRun, name: str) -> Estimate:
     return with_doubt(found, run, other) if name == "adequate_share" else found
 
 
-_BOUNDS = {  # figure bounded: which `Best` bounds it, and its unit
+BOUNDED = {  # figure bounded: which `Best` bounds it, and its unit
     "usd_per_month": ("usd_per_month", "USD/month"),
     "e2e_p95_s": ("e2e_p95_s", "s"),
     "adequate_share": ("adequate_share", "share"),
@@ -199,7 +199,7 @@ def _best(run: StudyRun) -> dict[str, Estimate]:
     why = "it would have to know what is unknown"
     return {
         name: over_replications([getattr(one, name) for one in found], unit, why)
-        for name, (_, unit) in _BOUNDS.items()
+        for name, (_, unit) in BOUNDED.items()
     }
 
 
@@ -208,7 +208,7 @@ def _from_best(run: StudyRun) -> dict[str, Estimate]:
     if any(one.best is None for one in run.results):
         return {}
     found = {}
-    for name, (of, unit) in _BOUNDS.items():
+    for name, (of, unit) in BOUNDED.items():
         pairs = [_reached(_figure(one, of), getattr(one.best, name)) for one in run.results]
         gap = difference_of_pairs(pairs, unit)
         found[name] = (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sim.experiments.frontier import BOUNDED
 from sim.outcome.jobs import JobSummary
 from sim.outcome.refusals import Refused
 from sim.outcome.spread import Spread
@@ -49,3 +50,7 @@ def test_every_field_has_a_row_and_every_row_a_field(section):
     rows = rows_of(section)
     assert [row[1].strip("`") for row in rows] == [field.name for field in fields(TABLES[section])]
     assert all(len(row) == 4 and all(row) for row in rows)
+
+
+def test_every_bound_of_a_comparison_has_a_row():
+    assert [row[1].strip("`") for row in rows_of("Bounds")] == list(BOUNDED)
