@@ -19,6 +19,7 @@ from sim.audit.live import live_checks
 from sim.audit.load import load_check
 from sim.audit.prompts import prompts_asked
 from sim.audit.quotas import quota_checks
+from sim.audit.refusals import refusal_checks
 from sim.audit.reservations import reservation_checks
 from sim.audit.responses import response_checks
 from sim.audit.result import Check, check_rows
@@ -39,6 +40,7 @@ def limit_checks(records: Records, scenario: Scenario, catalog: Catalog) -> Iter
     """No limit of any endpoint exceeded; no prompt beyond the model's window."""
     world, prompts = resolve(scenario, catalog), prompts_asked(records, scenario, catalog)
     yield from quota_checks(records, world, prompts)
+    yield from refusal_checks(records, world, prompts)
     for index, place in enumerate(world.places):
         yield _context(records, prompts, scenario, place, index)
         if isinstance(place.spec, Provisioned):

@@ -7,7 +7,7 @@ instant for calls under way. What a limiter counted while it ran is not looked a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -49,23 +49,39 @@ class _Calls:
     factor: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Limits, how events change them, and the attempts that met them."""
+
+    name: str
+    limits: Limits
+    cut: Steps[float]
+    scope: int  # place among the world's scopes; -1: an endpoint's own
+    rows: Rows
+
+
+def limited(records: Records, world: World) -> Iterator[Limited]:
+    """Everything that limits calls: the endpoints' own limits, and those that they share."""
+    spells = timeline(world.scenario, records.workload.luck)
+    met = {place.name: _met(records, place, k) for k, place in enumerate(world.places)}
+    for place in world.places:
+        cut = cut_of(spells, place.name, scope=False)
+        yield Limited(place.name, place.limits, cut, -1, met[place.name])
+    for k, (name, limits) in enumerate(world.scopes.items()):
+        rows = [met[place.name] for place in world.places if name in place.scopes]
+        if rows:
+            cut = cut_of(spells, name, scope=True)
+            yield Limited(f"shared {name}", limits, cut, k, np.concatenate(rows))
+
+
 def quota_checks(records: Records, world: World, prompts: NDArray[np.int64]) -> Iterator[Check]:
     """No limit of any endpoint or scope exceeded; every 429 says which and when to come again.
 
     ``prompts`` are the tokens that each attempt sent.
     """
-    spells = timeline(world.scenario, records.workload.luck)
-    met = {place.name: _met(records, place, k) for k, place in enumerate(world.places)}
-    for place in world.places:
-        cut = cut_of(spells, place.name, scope=False)
-        calls = _calls(records, prompts, [met[place.name]], cut)
-        yield from _limits(calls, place.limits, place.name, cut, world.scenario)
-    for name, limits in world.scopes.items():
-        cut = cut_of(spells, name, scope=True)
-        rows = [met[place.name] for place in world.places if name in place.scopes]
-        if rows:
-            calls = _calls(records, prompts, rows, cut)
-            yield from _limits(calls, limits, f"shared {name}", cut, world.scenario)
+    for one in limited(records, world):
+        calls = _calls(records, prompts, one.rows, one.cut)
+        yield from _limits(calls, one.limits, one.name, one.cut, world.scenario)
     yield check_rows(
         "retry delays", _misspoken(records, world), "no whole ms, or of a scope it does not draw on"
     )
@@ -78,8 +94,8 @@ def _met(records: Records, place: Place, index: int) -> Rows:
     return np.flatnonzero((attempts.endpoint == index) & (attempts.lane == lane) & met)
 
 
-def _calls(records: Records, prompts: NDArray[np.int64], met: Sequence[Rows], cut: Steps[float]) -> _Calls:
-    attempts, rows = records.attempts, np.concatenate(met)
+def _calls(records: Records, prompts: NDArray[np.int64], rows: Rows, cut: Steps[float]) -> _Calls:
+    attempts = records.attempts
     rows = rows[np.argsort(attempts.send_s[rows], kind="stable")]
     at_s = attempts.send_s[rows]
     return _Calls(
@@ -195,13 +211,17 @@ def _used_today(at_s: Floats, scenario: Scenario) -> Floats:
     """Calls so far since midnight in Los Angeles, where daily quotas are reset."""
     if not len(at_s):
         return np.empty(0)
+    today = np.searchsorted(midnights_s(scenario, float(at_s[-1])), at_s, side="right")
+    return _running(np.ones(len(at_s)), np.diff(today, prepend=-1) != 0)
+
+
+def midnights_s(scenario: Scenario, until_s: float) -> Floats:
+    """Midnights in Los Angeles from the one before the run to one after an instant."""
     start = scenario.start_utc
     day = start.astimezone(_DAY_ZONE).date()
-    days = math.ceil(at_s[-1] / 82_800) + 2  # the shortest day has 23 hours
+    days = math.ceil(until_s / 82_800) + 2  # the shortest day has 23 hours
     midnights = [datetime.combine(day + timedelta(days=k), time(), _DAY_ZONE) for k in range(days)]
-    resets_s = np.array([midnight.timestamp() for midnight in midnights]) - start.timestamp()
-    today = np.searchsorted(resets_s, at_s, side="right")
-    return _running(np.ones(len(at_s)), np.diff(today, prepend=-1) != 0)
+    return np.array([midnight.timestamp() for midnight in midnights]) - start.timestamp()
 
 
 def most_at_once(calls: _Calls, costs: Floats) -> float:
