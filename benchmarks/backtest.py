@@ -163,16 +163,21 @@ def calibrate(variant, seed, calls, ladder_calls):
     return measured_profile(PROFILE, fit, "0" * 64, DAY, outcomes), fit, samples, result
 
 
-def offered(variant, share, seed, calls, day=0):
-    """A run the fit has not seen, at a share of the capacity; on another day the calls meet other luck."""
+def replay(rate_per_s, seed, calls):
+    """A replay of calls at Poisson times, as the probe sends it."""
     rng = np.random.default_rng(10_000 + seed)
-    at_s = np.cumsum(rng.exponential(1 / (share * variant.capacity_per_s), calls))
+    at_s = np.cumsum(rng.exponential(1 / rate_per_s, calls))
     sizes = zip(
         at_s.tolist(), rng.choice(INPUTS, calls).tolist(), rng.choice(ANSWERS, calls).tolist(), strict=True
     )
     rows = [Arrival(at, MODEL, size, answer, "low") for at, size, answer in sizes]
     targets = {MODEL: target_of(PROFILE, Tariff(PROFILE.rate_card(channel="gemini_api", on=DAY)))}
-    plan = replay_plan(rows, targets, timeout_s=PATIENCE_S)
+    return replay_plan(rows, targets, timeout_s=PATIENCE_S)
+
+
+def offered(variant, share, seed, calls, day=0):
+    """A run the fit has not seen, at a share of the capacity; on another day the calls meet other luck."""
+    plan = replay(share * variant.capacity_per_s, seed, calls)
     service = variant.make(500 + 31 * seed + round(10 * share) + 9_000 * day)
     return in_virtual_time(measured(plan, service, max_in_flight=100_000, pauses=False))[0]
 

@@ -4,10 +4,12 @@
 two seeds and prints the table; here one of them, shorter.
 """
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
+from virtual_time import in_virtual_time
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -20,6 +22,29 @@ def test_a_loaded_service_is_predicted_at_sixty_percent(monkeypatch):
     assert len(rows) == 16
     differs = [(row.figure, row.level, row.error) for _, row in rows if row.verdict == "differs"]
     assert not differs
+
+
+def test_the_capacity_of_a_loaded_service_is_what_it_serves():
+    """N in flight come through at N / (prefill (1 + a (N - 1)) + decode (1 + b (N - 1))), by Little's law."""
+    variant, n = proof.VARIANTS["loaded prefill"], 100
+    service, ended_s = variant.make(1), []
+    requests = iter(proof.replay(1.0, 1, 3_000).requests)
+
+    async def worker():
+        for request in requests:
+            await service(request)
+            ended_s.append(asyncio.get_running_loop().time())
+
+    async def crowd():
+        await asyncio.gather(*(worker() for _ in range(n)))
+
+    in_virtual_time(crowd())
+    rate_per_s = 2_000 / (ended_s[2_500] - ended_s[500])
+    prefill_s, decode_s = proof.alone_s(service)
+    others = n - 1
+    expected = n / (prefill_s * (1 + 0.03 * others) + decode_s * (1 + 0.1 * others))
+    assert rate_per_s == pytest.approx(expected, rel=0.03)
+    assert expected < variant.capacity_per_s < 1.15 * expected
 
 
 @pytest.mark.slow
