@@ -79,7 +79,7 @@ def test_no_policy_and_no_client_beats_an_oracle(spec):
     check_bounds(spec)
 
 
-@settings(QUICK, max_examples=40)
+@settings(QUICK, max_examples=25)
 @given(scenarios(always="model_switch"))
 def test_any_model_may_be_switched(spec):
     check(spec)

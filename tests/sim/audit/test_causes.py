@@ -1,6 +1,7 @@
 """An outcome that nothing in the scenario can bring about is found, with events and without."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -43,6 +44,12 @@ TOLD = [
 ]  # fmt: skip
 
 
+@cache
+def plain():
+    """The run of the plain scenario, made once: nobody writes into it."""
+    return run(PLAIN)
+
+
 def planted(records, row, **values):
     """The rows with other values in one of them."""
     columns = {name: getattr(records.attempts, name).copy() for name in values}
@@ -57,7 +64,7 @@ def failures(records, spec):
 
 @pytest.mark.parametrize(("outcome", "reason"), TOLD)
 def test_without_events_and_limits_nothing_fails(outcome, reason):
-    records = run(PLAIN)
+    records = plain()
     assert not failures(records, PLAIN)
     wrong = planted(records, 7, outcome=outcome, reason=reason)
     assert failures(wrong, PLAIN) == {"causes, a"}
@@ -91,12 +98,12 @@ def test_an_error_that_no_coin_dealt_is_found_though_its_event_may_deal_some():
     ids=str,
 )
 def test_a_call_that_nobody_would_make_is_found(values):
-    assert failures(planted(run(PLAIN), 3, **values), PLAIN) == {"kinds of calls, a"}
+    assert failures(planted(plain(), 3, **values), PLAIN) == {"kinds of calls, a"}
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ABANDONED, Outcome.UNFINISHED, Outcome.UNSENT])
 def test_a_request_that_ends_for_no_reason_is_found(outcome):
-    records = run(PLAIN)
+    records = plain()
     ends = records.requests.outcome.copy()
     ends[5] = outcome
     wrong = replace(records, requests=replace(records.requests, outcome=ends))
@@ -115,7 +122,7 @@ def test_a_call_lost_at_no_crash_is_found():
 
 
 def test_a_prompt_refused_that_would_have_fitted_is_found():
-    records = run(PLAIN)
+    records = plain()
     values = {"outcome": Outcome.REJECTED, "reason": Reason.CONTEXT, "begin_s": np.nan, "free_s": np.nan}
     found = audit(planted(records, 7, **values), PLAIN, catalog(), bill(records, PLAIN, catalog()))
     assert "context window, a" in {check.name for check in found.failures}
