@@ -41,10 +41,11 @@ def _wrong_arrivals(records: Records, scenario: Scenario) -> Mask:
     came = ~np.isnan(r.arrival_s)
     fine = (r.arrival_s == expected) | (~came & np.isnan(expected))
     cut = called(load, due) > records.ended_s  # a look-up may be under way when the clock stops
-    fine |= ~np.isnan(due) & cut & (not scenario.study.drain)
+    cut = ~np.isnan(due) & cut & (not scenario.study.drain)
+    fine |= cut
     unanswered = later & ~answered & np.isfinite(until_s)
     late = (r.arrival_s >= due) & (r.arrival_s < until_s)
-    missed = ~came & (np.isnan(due) | (r.outcome[before] == Outcome.REJECTED))
+    missed = ~came & (np.isnan(due) | cut | (r.outcome[before] == Outcome.REJECTED))
     return np.asarray(~np.where(unanswered, fine & np.isnan(due) | late | missed, fine))
 
 

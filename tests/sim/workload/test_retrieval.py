@@ -97,3 +97,12 @@ def test_a_look_up_under_way_when_the_clock_stops_is_no_request_yet():
     assert waiting.any()
     assert np.isnan(r.arrival_s[waiting]).all()
     assert not np.isnan(r.arrival_s[asked & ~waiting]).any()
+
+
+def test_a_look_up_after_an_answer_that_never_came_may_be_cut_too():
+    """People of a closed loop leave after a second, think for two and look up for three."""
+    people = {"arrivals": {"kind": "population", "users": 40, "think_s": one(2)}, "patience": one(1)}
+    spec = scenario(one(3), study={"drain": False}, duration_s=16.0, replications=1, own=people)
+    records = study(spec).records()  # audited
+    assert (records.requests.outcome == Outcome.ABANDONED).any()
+    assert (records.requests.outcome == Outcome.UNSENT).any()
