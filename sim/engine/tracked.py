@@ -239,6 +239,8 @@ class TrackedClient(GuardedClient):
         else:
             if call.station.then is None:
                 self._forget(call.request)
+            else:  # a hedge or an escalation of a later stage may come back to where the chain began
+                call.station.meets_again(call)
             super().served(call, now)
         self._let_next(call, now)
 

@@ -132,9 +132,9 @@ def test_move_a_slider_run_and_read_the_recommendation(server, visit, tmp_path):
     sentence = page.get_by_test_id("stAlert").filter(has_text="Take Flash only")
     sentence.wait_for()
     settle(page)
-    page.locator(".js-plotly-plot").nth(1).wait_for()
+    page.locator(".js-plotly-plot").nth(2).wait_for()
     assert "a month (95% interval $" in sentence.inner_text()  # dollars, not LaTeX
-    assert page.locator(".js-plotly-plot").count() == 2
+    assert page.locator(".js-plotly-plot").count() == 3  # how long, what it costs, and over time
     photograph(page, "plan-light", tmp_path)
     page.reload()
     sentence.wait_for()  # from the address and the kept plan, without another run
@@ -146,7 +146,7 @@ def test_dark_mode_is_dark_and_its_charts_are_drawn_for_it(server, visit, tmp_pa
     page = visit(f"{server.address}/?preset=support_chat&replications=2&traffic=0.25x", "dark")
     if page.get_by_text("Press Run").count():
         page.get_by_role("button", name="Run", exact=True).click()
-    page.locator(".js-plotly-plot").nth(1).wait_for()
+    page.locator(".js-plotly-plot").nth(2).wait_for()
     settle(page)
     assert luminance(page, "[data-testid=stApp]") < 150
     ink = page.locator(".js-plotly-plot .xtitle").first.evaluate("node => getComputedStyle(node).fill")

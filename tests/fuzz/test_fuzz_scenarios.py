@@ -16,7 +16,7 @@ from sim.records import Outcome
 from sim.world.places import resolve
 
 QUICK = settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 LONG = settings(QUICK, max_examples=10_000, derandomize=False)
 

@@ -77,6 +77,29 @@ def test_a_slow_call_gets_a_second_one_and_the_first_answer_wins():
     assert (a.free_s[cancelled] == a.end_s[cancelled]).all()
 
 
+@pytest.mark.parametrize(
+    "routing",
+    [
+        {"policy": "hedged", "to": "first", "after_s": 0.5, "budget_share": 1.0},
+        {"policy": "cascade", "to": "first", "precision": 0.9, "recall": 1.0},
+    ],
+    ids=["hedge", "escalation"],
+)
+def test_who_comes_back_to_where_a_chain_began_meets_fresh_luck(routing):
+    endpoints = {
+        "first": instances(exponential(0.3), 9, model=FLASH, usd_per_instance_hour=1.0, then="last"),
+        "last": instances(exponential(2.0), 9, model=FLASH, usd_per_instance_hour=1.0),
+    }
+    routing = routing | {"of": {"policy": "static", "endpoint": "first"}}
+    records = audited(scenario(endpoints, {"a": request_class(1.0)}, routing=routing, duration_s=200.0))
+    a = records.attempts
+    at_first = (a.endpoint == 0) & (a.outcome == Outcome.SERVED)
+    again = a.request[at_first & np.isin(a.kind, (Kind.HEDGE, Kind.ESCALATION))]
+    assert len(again) > 20
+    took_s = (a.end_s - a.begin_s)[at_first & np.isin(a.request, again)]
+    assert len(np.unique(took_s.round(9))) == len(took_s), "a service drawn twice"
+
+
 def test_a_loser_that_is_not_cancelled_works_on_and_is_billed():
     endpoints = {"a": payg(BIMODAL, model=FLASH)}
     spec = scenario(endpoints, routing=hedged(after_s=2.0, budget_share=1.0, cancel=False), duration_s=300.0)
