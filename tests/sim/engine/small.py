@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from functools import cache
 
 import numpy as np
 
 from profiles.catalog import load_catalog
+from sim.audit.checks import audit
 from sim.engine.run import run_load
 from sim.luck import Luck
+from sim.money.costs import bill
 from sim.scenario.file import parse_scenario
 from sim.workload.sample import sample
 from sim.world.places import resolve
 
 ONE = {"kind": "constant", "value": 1.0}
+FLASH, PRO = "gemini-3.6-flash", "gemini-3.1-pro-preview"
 
 
 @cache
@@ -105,3 +109,14 @@ def crowded(seed=7):
 def print_of(seed, replication):
     """The fingerprint of one replication of the crowded scenario."""
     return fingerprint(run(crowded(seed), replication))
+
+
+def audited(spec, replication=0):
+    """The records of a run that passed its audit."""
+    records = run(spec, replication)
+    audit(records, spec, catalog(), bill(records, spec, catalog())).require()
+    return records
+
+
+def ability():
+    return catalog().model(FLASH, date(2026, 11, 22)).quality.ability.value
